@@ -1,0 +1,24 @@
+"""heedful trains, runs and looks inside attention models, on your own data, on the machine you have."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from heedful.attention import attend, observe
+    from heedful.tasks import load
+
+__all__ = ["__version__", "attend", "load", "observe"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs PyTorch only when it is asked for, so that `heedful --help` answers at once."""
+    if name in ("attend", "observe"):
+        import heedful.attention
+
+        return getattr(heedful.attention, name)
+    if name == "load":
+        import heedful.tasks
+
+        return heedful.tasks.load
+    raise AttributeError(f"module 'heedful' has no attribute {name!r}")
