@@ -1,0 +1,84 @@
+"""Normalisation as named steps, applied in order; what can be undone is undone on the way out.
+
+- `nfc`, `nfkc`: Unicode normalisation forms (UAX 15). NFC only changes how a character is encoded.
+- `lowercase`: Unicode lower case. Not undone.
+- `moses`: the Moses scripts `normalize-punctuation` and `tokenizer` (through `sacremoses`), as the
+  translation literature prepares its data. Undone by the Moses detokeniser, which is right for running text
+  and, like the scripts, does not keep what is unusual: runs of spaces, kinds of quotation marks.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from heedful.errors import TokenizerError
+
+if TYPE_CHECKING:
+    from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
+
+Normalization = Literal["nfc", "nfkc", "lowercase", "moses"]
+
+
+class Normalizer:
+    """Applies `steps` in order, and undoes the one that can be undone.
+
+    Raises `TokenizerError` where `moses` is among the steps and no language is given.
+    """
+
+    def __init__(self, steps: tuple[Normalization, ...], language: str | None):
+        self._steps = [_step(name, language) for name in steps]
+        self._moses_language = _moses_language(language) if "moses" in steps else None
+
+    def apply(self, text: str) -> str:
+        """The normalised text."""
+        for step in self._steps:
+            text = step(text)
+        return text
+
+    def undo(self, text: str) -> str:
+        """Running text again: detokenised where `moses` was applied, else unchanged."""
+        if self._moses_language is None:
+            return text
+        return _moses(self._moses_language)[2].detokenize(text.split())
+
+
+def _step(name: Normalization, language: str | None) -> Callable[[str], str]:
+    match name:
+        case "nfc":
+            return lambda text: unicodedata.normalize("NFC", text)
+        case "nfkc":
+            return lambda text: unicodedata.normalize("NFKC", text)
+        case "lowercase":
+            return str.lower
+        case "moses":
+            moses_language = _moses_language(language)
+            return lambda text: _moses_tokenize(text, moses_language)
+
+
+def _moses_language(language: str | None) -> str:
+    if not language:
+        raise TokenizerError(
+            "moses normalisation depends on the language and none was given; name it (such as 'en'), "
+            "or leave 'moses' out of the normalization"
+        )
+    return language
+
+
+def _moses_tokenize(text: str, language: str) -> str:
+    punctuation, tokenizer, _ = _moses(language)
+    # Not escaped as XML: entities such as &apos; serve the Moses decoder, not a model.
+    # The scripts see a line with its end, which decides where a closing quotation mark goes.
+    return " ".join(tokenizer.tokenize(punctuation.normalize(text + "\n"), escape=False))
+
+
+@lru_cache(maxsize=8)
+def _moses(language: str) -> "tuple[MosesPunctNormalizer, MosesTokenizer, MosesDetokenizer]":
+    # Imported here: compiling its tables takes half a second, which only those who use it should pay.
+    from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
+
+    return (
+        MosesPunctNormalizer(lang=language, perl_parity=True),
+        MosesTokenizer(lang=language),
+        MosesDetokenizer(lang=language),
+    )

@@ -1,0 +1,106 @@
+"""What a tokenizer is made of: its kind, its size, its normalisation, and how it samples in training."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from heedful.settings import Settings
+from heedful.text.normalization import Normalization
+from heedful.text.special import SPECIAL_TOKENS
+
+Kind = Literal["bpe", "wordpiece", "unigram", "characters", "words"]
+
+# Kinds whose model can spell what it does not know as UTF-8 bytes; the other two say <unk>.
+_SPELLS_BYTES = ("bpe", "unigram", "characters")
+
+
+class TokenizerSettings(Settings):
+    """How text becomes a sequence of integers.
+
+    Raises (through pydantic) on settings that contradict each other, one sentence each.
+    """
+
+    kind: Kind = Field(
+        default="bpe",
+        description="bpe (Sennrich 2016), wordpiece (longest match first, Wu 2016), unigram (Kudo 2018), "
+        "characters, or words",
+    )
+    vocabulary_size: int = Field(
+        default=10_000,  # joint BPE of Multi30k in the tiny-Transformer papers; large corpora use 32,000 to 37,000
+        ge=len(SPECIAL_TOKENS) + 1,
+        description="entries at most, special and byte tokens included; less where the text does not yield as many",
+    )
+    merges: int | None = Field(
+        default=None,  # the vocabulary size is the budget that a model's memory depends on
+        ge=0,
+        description="bpe only: the number of merges, in place of vocabulary_size",
+    )
+    normalization: tuple[Normalization, ...] = Field(
+        default=(),  # none: what comes out is spelt as what went in
+        description="applied in the order given: nfc, nfkc, lowercase, moses (punctuation normalisation and "
+        "tokenisation, undone by the detokeniser on the way out)",
+    )
+    byte_fallback: bool = Field(
+        default=True,  # SentencePiece's byte_fallback; every Unicode string then survives the way there and back
+        description="bpe, unigram, characters: spell an unknown character as its UTF-8 bytes (256 entries)",
+    )
+    split_digits: bool = Field(
+        default=False,  # as in SentencePiece
+        description="every digit is a word of its own, so that numbers are read digit by digit",
+    )
+    min_frequency: int = Field(
+        default=2,  # subword-nmt
+        ge=1,
+        description="bpe and wordpiece: a pair, words: a word, seen less often does not become an entry",
+    )
+    dropout: float = Field(
+        default=0.0,  # Provilkov 2020: 0.1, and 0.6 for Chinese and Japanese
+        ge=0.0,
+        le=1.0,
+        description="in training only. bpe: the probability that a merge is dropped at each place (BPE-dropout); "
+        "unigram: the probability that a word is segmented by sampling rather than by the best segmentation",
+    )
+    alpha: float = Field(
+        default=0.2,  # SentencePiece names 0.1, 0.2 and 0.5 as typical
+        gt=0.0,
+        le=100.0,
+        description="unigram: segmentations are sampled in proportion to P(x)^alpha; small is more varied",
+    )
+    joint: bool = Field(
+        default=True,  # Vaswani 2017, section 5.1: one vocabulary for source and target
+        description="one vocabulary for source and target, or one for each",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_bytes_by_default_where_impossible(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("kind") in ("wordpiece", "words"):
+            return {"byte_fallback": False, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> "TokenizerSettings":
+        if self.byte_fallback and self.kind not in _SPELLS_BYTES:
+            raise ValueError(
+                f"byte_fallback is not possible with kind={self.kind!r}; set it to false or use bpe"
+            )
+        if self.dropout > 0 and self.kind not in ("bpe", "unigram"):
+            raise ValueError(
+                f"dropout={self.dropout} needs kind 'bpe' or 'unigram': a {self.kind!r} tokenizer has one "
+                "segmentation only; set dropout to 0"
+            )
+        if self.merges is not None and self.kind != "bpe":
+            raise ValueError(f"merges is for kind 'bpe'; with kind={self.kind!r} set vocabulary_size")
+        if len(set(self.normalization)) < len(self.normalization):
+            raise ValueError(f"normalization names a step twice: {', '.join(self.normalization)}")
+        if self.merges is None and self.vocabulary_size <= self.reserved:
+            raise ValueError(
+                f"vocabulary_size={self.vocabulary_size} leaves no room beside the {self.reserved} special and byte "
+                "tokens; make it larger or set byte_fallback to false"
+            )
+        return self
+
+    @property
+    def reserved(self) -> int:
+        """Entries that every vocabulary of these settings starts with: special tokens, then bytes."""
+        return len(SPECIAL_TOKENS) + (256 if self.byte_fallback else 0)

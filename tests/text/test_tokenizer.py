@@ -1,0 +1,513 @@
+"""The production tokenizer: nothing lost, nothing special in plain text, the same everywhere, readable files."""
+
+import gzip
+import html
+import json
+import os
+import pickle
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from heedful.errors import TokenizerError
+from heedful.text import END, PAD, SPECIAL_TOKENS, START, UNKNOWN, Tokenizer, TokenizerSettings
+from heedful.text.normalization import Normalizer
+from heedful.text.settings import Kind
+from heedful.text.words import LONGEST, mark, unmark
+
+KINDS: tuple[Kind, ...] = ("bpe", "unigram", "characters", "wordpiece", "words")
+SPELLING_BYTES: tuple[Kind, ...] = ("bpe", "unigram", "characters")
+
+TEXTS = [
+    "Ein Pferd springt über einen Zaun.",
+    "Das Pferd, ein Schimmel, springt; die Pferde springen.",
+    "A man rides a horse. The man's horse doesn't jump!",
+    "L'homme monte à cheval, n'est-ce pas ?",
+    "2019年3月3日 星期日",
+    "الأحد، ٣ مارس ٢٠١٩",
+    "रविवार, ३ मार्च २०१९",
+    "воскресенье, 3 марта 2019 г.",
+    "<s> is no start, </s> no end, <pad>, <unk> and <0x41> are text",
+    "tab\there, line\nthere,  two spaces, ▁ and ␛ and ␛_ as themselves ",
+] * 3
+
+# Whatever means something to some part of the machinery, and characters that are easily lost.
+AWKWARD = [*SPECIAL_TOKENS, "▁", "␛", "␛_", "_", " ", "  ", "\t", "\n", "\r\n", "\x00", "\u00a0", "\u200d"]
+AWKWARD += [
+    "<0x41>",
+    "<0xE2>",
+    "##",
+    "@@",
+    "'s",
+    "N'T",
+    "👩‍👩‍👧",
+    "e\u0301",
+    "\u0301",
+    "\ufffd",
+    "a" * 200,
+    "3" * 200,
+]
+UNICODE = st.text() | st.lists(st.sampled_from(AWKWARD) | st.text(max_size=5)).map("".join)
+
+
+@cache
+def trained(kind: Kind, **settings: Any) -> Tokenizer:
+    return Tokenizer.train(TEXTS, TokenizerSettings(kind=kind, **{"vocabulary_size": 500, **settings}))
+
+
+def lines(mirror: Path, name: str) -> list[str]:
+    with gzip.open(mirror / "multi30k" / f"{name}.gz", "rt", encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+# Nothing is lost
+
+
+@given(UNICODE)
+def test_marking_spaces_can_be_undone(text: str):
+    assert unmark(mark(text)) == text
+
+
+@pytest.mark.parametrize("split_digits", [False, True])
+@pytest.mark.parametrize("kind", SPELLING_BYTES)
+@given(text=UNICODE)
+@example(text="")
+@example(text="▁")
+@example(text=" ␛ ▁_␛_")
+def test_every_unicode_string_survives_with_byte_fallback(kind: Kind, split_digits: bool, text: str):
+    tokenizer = trained(kind, split_digits=split_digits)
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert not {PAD, START, END, UNKNOWN}.intersection(ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=UNICODE)
+def test_without_byte_fallback_what_is_known_survives(kind: Kind, text: str):
+    tokenizer = trained(kind, byte_fallback=False)
+    ids = tokenizer.encode(text)
+    assert UNKNOWN in ids or tokenizer.decode(ids) == text
+    assert not {PAD, START, END}.intersection(ids)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "characters", "wordpiece"])
+@given(text=st.text("".join(sorted(set("".join(TEXTS))))))
+def test_known_characters_are_never_unknown(kind: Kind, text: str):
+    tokenizer = trained(kind, byte_fallback=False, vocabulary_size=1000)
+    ids = tokenizer.encode(text)
+    assert UNKNOWN not in ids
+    assert tokenizer.decode(ids) == text
+
+
+def test_words_knows_the_words_it_has_seen_often_enough():
+    tokenizer = trained("words", min_frequency=1)
+    assert [tokenizer.decode(tokenizer.encode(text)) for text in TEXTS] == TEXTS
+    assert tokenizer.encode("The zebra") == [tokenizer.encode("The")[0], UNKNOWN]
+    tokenizer = Tokenizer.train(["seen seen once"], TokenizerSettings(kind="words"))
+    assert tokenizer.pieces(tokenizer.encode("seen once")) == ["▁seen", "<unk>"]
+
+
+@given(UNICODE)
+def test_nfc_loses_nothing_but_the_way_characters_are_encoded(text: str):
+    tokenizer = trained("bpe", normalization=("nfc",))
+    assert tokenizer.decode(tokenizer.encode(text)) == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("kind", SPELLING_BYTES)
+@given(ids=st.lists(st.integers(0, 261)))
+def test_any_ids_decode_to_unicode(kind: Kind, ids: list[int]):
+    trained(kind).decode(ids).encode()  # raises if it were not
+
+
+# Words are the unit
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=UNICODE)
+def test_an_encoding_is_the_segmentations_of_the_words(kind: Kind, text: str):
+    tokenizer = trained(kind)
+    words = tokenizer.words(text)
+    ids = tokenizer.encode(text)
+    assert [index for word in words for index in tokenizer.segment(word)] == ids
+    assert tokenizer.encode_batch([text, "", text]) == [ids, [], ids]
+    assert tokenizer.decode_batch([ids, []]) == [tokenizer.decode(ids), ""]
+    assert "".join(words) == mark(text)
+    assert max(map(len, words), default=0) <= LONGEST + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Ein Pferd.", ["▁Ein", "▁Pferd", "."]),
+        ("Pferd, Pferd", ["▁Pferd", ",", "▁Pferd"]),
+        ('"Wow!" ...', ['▁"', "Wow", "!", '"', "▁..."]),
+        ("the man's, don't L'homme", ["▁the", "▁man", "'s", ",", "▁don", "'t", "▁L", "'", "homme"]),
+        (" a  b\t\nc ", ["▁", "▁a", "▁", "▁b", "\t\n", "c", "▁"]),
+        ("2019年3月3日", ["▁2019", "年", "3", "月", "3", "日"]),
+        ("रविवार, ३", ["▁रविवार", ",", "▁३"]),
+        ("می‌روم", ["▁می‌روم"]),
+        ("<s>", ["▁<", "s", ">"]),
+        ("a▁", ["▁a", "␛", "_"]),
+    ],
+)
+def test_words_of_a_text(text: str, words: list[str]):
+    assert trained("bpe").words(text) == words
+
+
+def test_digits_can_be_words_of_their_own():
+    tokenizer = trained("bpe", split_digits=True)
+    assert tokenizer.words("am 30.12.2019") == ["▁am", "▁3", "0", ".", "1", "2", ".", "2", "0", "1", "9"]
+
+
+def test_punctuation_does_not_make_another_word():
+    tokenizer = trained("bpe")
+    pieces = tokenizer.pieces(tokenizer.encode("Pferd."))
+    assert pieces == ["▁Pferd", "."]
+    assert tokenizer.encode("Pferd")[0] == tokenizer.encode("Ein Pferd.")[1]
+
+
+def test_pieces_can_be_read_in_any_script():
+    tokenizer = trained("bpe", vocabulary_size=1000)
+    assert tokenizer.pieces(tokenizer.encode("воскресенье 2019年")) == ["▁воскресенье", "▁2019", "年"]
+    assert tokenizer.pieces(tokenizer.encode("é")) == ["▁", "<0xC3>", "<0xA9>"]
+    assert tokenizer.pieces([PAD, START, END, UNKNOWN]) == list(SPECIAL_TOKENS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_that_spells_a_special_token_is_text(kind: Kind):
+    tokenizer = trained(kind, min_frequency=1)
+    for text in [*SPECIAL_TOKENS, "<0x41>", "a<s>b", "<s> <pad>"]:
+        assert not {PAD, START, END}.intersection(tokenizer.encode(text))
+        assert len(tokenizer.encode(text)) >= 3
+
+
+def test_special_ids_say_nothing_in_text():
+    tokenizer = trained("bpe")
+    ids = tokenizer.encode("Ein Pferd.")
+    assert tokenizer.decode([START, *ids[:1], UNKNOWN, *ids[1:], END, PAD, PAD]) == "Ein Pferd."
+
+
+@pytest.mark.parametrize("index", [-1, 500, 10**9])
+def test_an_id_outside_the_vocabulary_is_a_mistake_of_the_program(index: int):
+    with pytest.raises(ValueError, match=rf"id {index} is not in this vocabulary of \d+ entries"):
+        trained("bpe").decode([5, index])
+
+
+def test_half_a_surrogate_pair_is_refused_by_position():
+    with pytest.raises(TokenizerError, match="half a surrogate pair at character 2"):
+        trained("bpe").encode("ab\ud800")
+    with pytest.raises(TokenizerError, match="half a surrogate pair"):
+        Tokenizer.train(["\udfff"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_very_long_lines(kind: Kind):
+    for text in ["horse " * 20_000, "年" * 100_000]:
+        tokenizer = Tokenizer.train(
+            [text], TokenizerSettings(kind=kind, vocabulary_size=300, min_frequency=1)
+        )
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+# Vocabularies
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_start_with_special_tokens_then_bytes(kind: Kind):
+    assert (PAD, START, END, UNKNOWN) == (0, 1, 2, 3)
+    tokenizer = trained(kind)
+    pieces = tokenizer.vocabulary.pieces
+    assert pieces[:4] == SPECIAL_TOKENS
+    assert (pieces[4:260] == tuple(f"<0x{byte:02X}>" for byte in range(256))) is (kind in SPELLING_BYTES)
+    assert len(set(pieces)) == len(pieces) == len(tokenizer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [5, 12, 60, 150, 100_000])
+def test_a_vocabulary_is_never_larger_than_asked(kind: Kind, size: int):
+    tokenizer = trained(kind, vocabulary_size=size, byte_fallback=False)
+    assert len(tokenizer) <= size
+    assert (
+        len(tokenizer) == size or size == 100_000 or kind in ("unigram", "words", "wordpiece", "characters")
+    )
+    for text in TEXTS:
+        ids = tokenizer.encode(text)
+        assert UNKNOWN in ids or tokenizer.decode(ids) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_little_text_gives_a_small_vocabulary(kind: Kind):
+    tokenizer = Tokenizer.train(["a b"], TokenizerSettings(kind=kind, min_frequency=1))
+    assert len(tokenizer) < 270
+    assert tokenizer.decode(tokenizer.encode("a b")) == "a b"
+
+
+def test_a_number_of_merges():
+    for merges in (0, 1, 50):
+        vocabulary = trained("bpe", merges=merges).vocabulary
+        assert len(vocabulary.merges) == merges
+        characters = set().union(*map(mark, TEXTS))
+        assert len(vocabulary.pieces) == 260 + len(characters) + merges
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("texts", [[], [""], ["", ""]])
+def test_no_text_is_refused(kind: Kind, texts: list[str]):
+    with pytest.raises(TokenizerError, match="no text to learn a vocabulary from"):
+        Tokenizer.train(texts, TokenizerSettings(kind=kind))
+
+
+_PRINT_FINGERPRINTS = """
+import json, sys
+from heedful.text import Tokenizer, TokenizerSettings
+texts = json.load(sys.stdin)
+for kind in ("bpe", "unigram", "characters", "wordpiece", "words"):
+    print(Tokenizer.train(texts, TokenizerSettings(kind=kind, vocabulary_size=500)).fingerprint())
+"""
+
+
+def test_training_gives_the_same_in_every_process_and_order(repository: Path):
+    expected = [trained(kind).fingerprint() for kind in KINDS]
+    for seed, texts in (("1", TEXTS), ("2", TEXTS[::-1])):
+        done = subprocess.run(
+            [sys.executable, "-c", _PRINT_FINGERPRINTS],
+            input=json.dumps(texts),
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=repository,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == expected
+
+
+def test_texts_are_read_once_as_a_stream():
+    assert Tokenizer.train(iter(TEXTS), trained("bpe").settings).fingerprint() == trained("bpe").fingerprint()
+
+
+# Normalisation
+
+
+def test_steps_apply_in_the_order_given():
+    assert Normalizer(("nfkc", "lowercase"), None).apply("ﬁ Ⅷ K") == "fi viii k"
+    # ℡ becomes TEL, in capitals, after lowercase has been
+    assert Normalizer(("lowercase", "nfkc"), None).apply("℡") == "TEL"
+    assert Normalizer(("nfkc", "lowercase"), None).apply("℡") == "tel"
+    assert Normalizer(("nfc",), None).apply("e\u0301") == "é"
+
+
+def test_moses_needs_a_language():
+    settings = TokenizerSettings(normalization=("moses",))
+    with pytest.raises(TokenizerError, match="moses normalisation depends on the language"):
+        Tokenizer.train(TEXTS, settings)
+
+
+def test_moses_tokens_are_the_words_and_running_text_comes_out():
+    settings = TokenizerSettings(normalization=("lowercase", "moses"), vocabulary_size=500)
+    tokenizer = Tokenizer.train({"en": TEXTS, "fr": TEXTS}, settings)
+    assert tokenizer.language == "en"
+    assert tokenizer.words("The man's t-shirt, (blue).") == [
+        "▁the", "▁man", "▁'s", "▁t-shirt", "▁,", "▁(", "▁blue", "▁)", "▁."
+    ]  # fmt: skip
+    assert tokenizer.decode(tokenizer.encode("The man's t-shirt, (blue).")) == "the man's t-shirt, (blue)."
+    french = tokenizer.for_language("fr")
+    assert french.words("L'homme") == ["▁l'", "▁homme"]
+    assert french.decode(french.encode("L'homme monte.")) == "l'homme monte."
+    assert french.vocabulary is tokenizer.vocabulary
+
+
+@pytest.mark.parametrize("language", ["de", "en", "fr"])
+def test_moses_gives_the_published_tokens_of_multi30k(mirror: Path, language: str):
+    raw = lines(mirror, f"raw/val.{language}")
+    published = lines(mirror, f"tok/val.lc.norm.tok.{language}")
+    normalizer = Normalizer(("lowercase", "moses"), language)
+    assert [normalizer.apply(text) for text in raw] == [html.unescape(text) for text in published]
+
+
+@pytest.mark.parametrize("language", ["de", "en", "fr"])
+def test_moses_is_undone_for_running_text(mirror: Path, language: str):
+    raw = lines(mirror, f"raw/val.{language}")
+    normalizer = Normalizer(("moses",), language)
+    same = sum(normalizer.undo(normalizer.apply(text)) == text for text in raw)
+    assert same / len(raw) > 0.98  # the rest: double spaces, no-break spaces, lone apostrophes
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "words", "byte_fallback": True}, "byte_fallback is not possible with kind='words'"),
+        ({"kind": "wordpiece", "byte_fallback": True}, "byte_fallback is not possible with kind='wordpiece'"),
+        ({"kind": "characters", "dropout": 0.1}, "dropout=0.1 needs kind 'bpe' or 'unigram'"),
+        ({"kind": "wordpiece", "dropout": 0.1}, "dropout=0.1 needs kind 'bpe' or 'unigram'"),
+        (
+            {"kind": "words", "dropout": 0.1},
+            "a 'words' tokenizer has one segmentation only; set dropout to 0",
+        ),
+        ({"kind": "unigram", "merges": 5}, "merges is for kind 'bpe'"),
+        (
+            {"vocabulary_size": 260},
+            "vocabulary_size=260 leaves no room beside the 260 special and byte tokens",
+        ),
+        ({"normalization": ["nfc", "nfc"]}, "normalization names a step twice"),
+        ({"normalization": ["nfd"]}, "'nfc', 'nfkc', 'lowercase' or 'moses'"),
+        ({"dropout": 1.5}, "less than or equal to 1"),
+        ({"vocab_size": 5}, "Extra inputs are not permitted"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], message: str):
+    with pytest.raises(ValidationError, match=message):
+        TokenizerSettings(**settings)
+
+
+def test_kinds_that_cannot_spell_bytes_do_not():
+    assert TokenizerSettings().byte_fallback
+    assert not TokenizerSettings(kind="words").byte_fallback
+    settings = TokenizerSettings(kind="wordpiece")
+    assert TokenizerSettings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+# Files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_survives_its_file_and_pickling(kind: Kind, tmp_path: Path):
+    tokenizer = Tokenizer.train(TEXTS, TokenizerSettings(kind=kind, vocabulary_size=400), language="de")
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+    for other in (Tokenizer.load(tmp_path / "tokenizer.json"), pickle.loads(pickle.dumps(tokenizer))):
+        assert other.settings == tokenizer.settings
+        assert other.language == "de"
+        assert other.vocabulary == tokenizer.vocabulary
+        assert other.fingerprint() == tokenizer.fingerprint()
+        assert other.encode_batch(TEXTS) == tokenizer.encode_batch(TEXTS)
+
+
+def test_fingerprints_tell_tokenizers_apart():
+    tokenizer = trained("bpe")
+    others = [
+        trained("bpe", vocabulary_size=499),
+        trained("bpe", dropout=0.1),
+        trained("unigram"),
+        tokenizer.for_language("de"),
+    ]
+    fingerprints = {other.fingerprint() for other in [tokenizer, *others]}
+    assert len(fingerprints) == 5
+    assert all(len(fingerprint) == 64 for fingerprint in fingerprints)
+
+
+Damage = Callable[[dict[str, Any]], Any]
+
+
+def _change(key: str, change: Callable[[Any], Any]) -> Damage:
+    return lambda content: {**content, key: change(content[key])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "message"),
+    [
+        ("bpe", lambda content: [], "this is not a heedful tokenizer"),
+        (
+            "bpe",
+            lambda content: {"version": "1.0", "model": {"type": "BPE"}},
+            "this is not a heedful tokenizer",
+        ),
+        (
+            "bpe",
+            _change("version", lambda _: 2),
+            "has version 2 of the file format; this heedful reads version 1",
+        ),
+        ("bpe", lambda content: {**content, "extra": 1}, "unknown key 'extra'"),
+        ("bpe", lambda content: {k: v for k, v in content.items() if k != "merges"}, "'merges' is missing"),
+        ("bpe", _change("settings", lambda s: {**s, "knd": "bpe"}), "settings.knd: Extra inputs"),
+        ("bpe", _change("settings", lambda s: {**s, "kind": "spm"}), "settings.kind: Input should be"),
+        ("bpe", _change("language", lambda _: 5), "'language' is 5"),
+        (
+            "bpe",
+            _change("pieces", lambda p: p[1:]),
+            "'<s>' at id 0, expected '<pad>': special tokens come first",
+        ),
+        (
+            "bpe",
+            _change("pieces", lambda p: p[:4] + p[5:]),
+            "'<0x01>' at id 4, expected '<0x00>': byte tokens",
+        ),
+        ("bpe", _change("pieces", lambda p: [*p, p[300]]), "'pieces' has '.*' twice"),
+        ("bpe", _change("pieces", lambda p: [*p, ""]), "not a list of non-empty strings"),
+        ("bpe", _change("pieces", lambda p: [*p, 5]), "not a list of non-empty strings"),
+        ("bpe", _change("pieces", lambda p: [*p, "\ud800"]), "half a surrogate pair"),
+        (
+            "bpe",
+            _change("pieces", lambda p: p[:-1]),
+            "speaks of '.*' at rank .*, which is not among 'pieces'",
+        ),
+        ("bpe", _change("merges", lambda m: [*m, ["a"]]), "expected a pair of pieces"),
+        ("bpe", _change("merges", lambda m: [*m, m[0]]), "'merges' has a pair twice"),
+        ("bpe", _change("scores", lambda _: [0.0]), "'scores' has 1 entries, expected 0"),
+        ("characters", _change("merges", lambda _: [["a", "b"]]), "kind 'characters' has no merges"),
+        ("unigram", _change("scores", lambda s: s[:-1]), "'scores' has .* entries, expected"),
+        ("unigram", _change("scores", lambda s: [*s[:-1], float("nan")]), "'scores' has nan at id"),
+        ("unigram", _change("scores", lambda s: [*s[:-1], True]), "'scores' has True at id"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(kind: Kind, damage: Damage, message: str, tmp_path: Path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(damage(trained(kind).to_json())))
+    with pytest.raises(TokenizerError, match=message) as caught:
+        Tokenizer.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a tokenizer file, or cut short"),
+        (b'{"format": "heedful tokenizer", "ver', "not a tokenizer file, or cut short"),
+        (b"\xff\xfe\x00", "not a tokenizer file, or cut short"),
+        (b"[" * 100_000, "not a tokenizer file, or cut short"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_file_that_is_no_json(content: bytes | None, message: str, tmp_path: Path):
+    path = tmp_path / "tokenizer.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TokenizerError, match=message) as caught:
+        Tokenizer.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_an_enormous_file_is_not_read(tmp_path: Path):
+    path = tmp_path / "tokenizer.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(TokenizerError, match="too large for a tokenizer"):
+        Tokenizer.load(path)
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path):
+    with pytest.raises(TokenizerError, match="the tokenizer cannot be written: No such file"):
+        trained("bpe").save(tmp_path / "nowhere" / "tokenizer.json")
+
+
+# Real text
+
+
+def test_multi30k_survives(mirror: Path):
+    texts = lines(mirror, "raw/val.de") + lines(mirror, "raw/val.en")
+    for kind in SPELLING_BYTES:
+        tokenizer = Tokenizer.train(texts, TokenizerSettings(kind=kind, vocabulary_size=2000))
+        for unseen in ("raw/test_2016_flickr.fr", "raw/test_2016_flickr.de"):
+            more = lines(mirror, unseen)
+            assert tokenizer.decode_batch(tokenizer.encode_batch(more)) == more
