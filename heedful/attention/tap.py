@@ -1,0 +1,29 @@
+"""The tap: where `attend` tells an observer, if there is one, what was attended to.
+
+Without an observer this is one look at a context variable; with one, the observer keeps references to the queries
+and keys that exist anyway, so the result of the forward pass is the same bits.
+"""
+
+from contextvars import ContextVar
+from typing import Protocol
+
+from torch import Tensor
+
+from heedful.attention.scores import ScaledDot
+
+
+class Listener(Protocol):
+    """Whoever wants to know what is attended to."""
+
+    def hear(self, query: Tensor, key: Tensor, score: ScaledDot, mask: Tensor | None) -> None:
+        """Take one call of `attend`."""
+        ...
+
+
+LISTENER: ContextVar[Listener | None] = ContextVar("heedful-attention-listener", default=None)
+
+
+def report(query: Tensor, key: Tensor, score: ScaledDot, mask: Tensor | None) -> None:
+    """Tell the listener, if there is one."""
+    if (listener := LISTENER.get()) is not None:
+        listener.hear(query, key, score, mask)
