@@ -1,0 +1,58 @@
+"""Token embeddings with positions.
+
+    x = Dropout(sqrt(d_model) E[token] + PE[position])          (Vaswani et al. 2017, sections 3.4, 3.5, 5.4)
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from heedful.attention.positions import sinusoidal
+from heedful.layers.dropout import Dropout
+
+Positions = Literal["sinusoidal", "sinusoidal-concatenated", "learned", "rotary", "relative", "none"]
+
+
+class Embedding(nn.Module):
+    """Turn tokens into vectors that know their position.
+
+    positions: "sinusoidal" (the paper's, interleaved), "sinusoidal-concatenated" (tensor2tensor's and fairseq's),
+        "learned" (a vector for each position); for "rotary", "relative" and "none" nothing is added here.
+    """
+
+    def __init__(
+        self, table: nn.Embedding, positions: Positions, maximum_length: int, dropout: float, scale: bool = True
+    ) -> None:
+        super().__init__()
+        self.table = table
+        width = table.embedding_dim
+        self.scale = math.sqrt(width) if scale else 1.0
+        self.dropout = Dropout(dropout)
+        self.learned = nn.Embedding(maximum_length, width) if positions == "learned" else None
+        if self.learned is not None:
+            nn.init.normal_(self.learned.weight, std=width**-0.5)
+        if positions in ("sinusoidal", "sinusoidal-concatenated"):
+            layout = "interleaved" if positions == "sinusoidal" else "concatenated"
+            encoding = sinusoidal(torch.arange(maximum_length), width, layout)
+            # Computed, not learned: it need not be stored in a model folder.
+            self.register_buffer("encoding", encoding, persistent=False)
+        else:
+            self.encoding = None
+
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """tokens (batch, length), positions (length,) or (batch, length) -> (batch, length, d_model)."""
+        x = self.table(tokens) * self.scale
+        if self.learned is not None:
+            x = x + self.learned(positions)
+        elif self.encoding is not None:
+            x = x + self.encoding[positions].to(x.dtype)
+        return self.dropout(x)
+
+
+def embedding_table(vocabulary: int, width: int) -> nn.Embedding:
+    """Give a table of token vectors with coordinates from N(0, 1 / width): scaled by sqrt(width) they have variance 1."""
+    table = nn.Embedding(vocabulary, width)
+    nn.init.normal_(table.weight, std=width**-0.5)
+    return table

@@ -1,0 +1,42 @@
+"""The position-wise feed-forward network.
+
+    FFN(x) = max(0, x W_1 + b_1) W_2 + b_2                      (Vaswani et al. 2017, equation 2)
+    FFN(x) = (SiLU(x W_gate) * x W_up) W_down                   (SwiGLU, Shazeer 2020, equation 6; no biases)
+"""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn.functional import gelu, relu, silu
+
+from heedful.layers.dropout import Dropout
+
+Activation = Literal["relu", "gelu", "swiglu"]
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with an activation between them, the same at every position."""
+
+    def __init__(self, d_model: int, d_ff: int, activation: Activation = "relu", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.activation = activation
+        gated = activation == "swiglu"
+        self.inner = nn.Linear(d_model, 2 * d_ff if gated else d_ff, bias=not gated)
+        self.outer = nn.Linear(d_ff, d_model, bias=not gated)
+        self.dropout = Dropout(dropout)
+        for layer in (self.inner, self.outer):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d_model) -> (..., d_model)."""
+        inner = self.inner(x)
+        if self.activation == "relu":
+            inner = relu(inner)
+        elif self.activation == "gelu":
+            inner = gelu(inner)
+        else:
+            gate, up = inner.chunk(2, -1)
+            inner = silu(gate) * up
+        return self.outer(self.dropout(inner))

@@ -1,0 +1,176 @@
+"""The Transformer of "Attention Is All You Need" (Vaswani et al. 2017): encoder and decoder.
+
+The defaults are the paper's base model: post-norm, interleaved sinusoids, embeddings scaled by sqrt(d_model), one
+matrix for both embeddings and the output, dropout on every sublayer's output and on the embeddings, none on attention
+weights, projections without bias. The variants that people expect are one named choice each.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from heedful.attention import KeyValue, masks
+from heedful.layers import Activation, Embedding, LayerShape, NormKind, Positions, TransformerStack, embedding_table
+from heedful.models.face import SequenceToSequence
+from heedful.settings import Settings
+from heedful.text.special import PAD
+
+Tied = Literal["all", "target", "none"]
+
+
+class TransformerSettings(Settings):
+    """The dimensions and choices of a Transformer; defaults are the base model of Vaswani et al. 2017, table 3."""
+
+    architecture: Literal["transformer"] = "transformer"
+    d_model: int = Field(default=512, ge=2, description="width of the vectors between layers")
+    d_ff: int = Field(default=2048, ge=1, description="inner width of the feed-forward networks")
+    heads: int = Field(default=8, ge=1, description="attention heads")
+    kv_heads: int | None = Field(default=None, ge=1, description="heads of keys and values, shared by groups of queries")
+    d_head: int | None = Field(default=None, ge=1, description="width of one head; d_model / heads when left out")
+    encoder_layers: int = Field(default=6, ge=1, description="layers of the encoder")
+    decoder_layers: int = Field(default=6, ge=1, description="layers of the decoder")
+    norm: Literal["post", "pre"] = Field(default="post", description="normalise after a sublayer's sum, or before it")
+    norm_kind: NormKind = Field(default="layer", description="layer normalisation or RMSNorm")
+    positions: Positions = Field(default="sinusoidal", description="how order is known")
+    activation: Activation = Field(default="relu", description="of the feed-forward networks")
+    attention_bias: bool = Field(default=False, description="biases in the projections of attention; the paper has none")
+    tied: Tied = Field(default="all", description="which embeddings share the output's matrix")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="on sublayer outputs and embeddings")
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="on attention weights; none in the paper's base")
+    activation_dropout: float = Field(default=0.0, ge=0, lt=1, description="inside the feed-forward networks; none in the paper")
+    maximum_length: int = Field(default=1024, ge=2, description="longest sequence, in tokens")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TransformerSettings":
+        if self.d_head is None and self.d_model % self.heads:
+            raise ValueError(f"d_model ({self.d_model}) must be a multiple of heads ({self.heads})")
+        if self.heads % (self.kv_heads or self.heads):
+            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        if (self.d_head or self.d_model // self.heads) % 2 and self.positions == "rotary":
+            raise ValueError("rotary positions need heads of even width")
+        if self.d_model % 2 and self.positions.startswith("sinusoidal"):
+            raise ValueError(f"sinusoidal positions need an even d_model, got {self.d_model}")
+        return self
+
+    def layer_shape(self) -> LayerShape:
+        """What one layer is made of."""
+        return LayerShape(
+            d_model=self.d_model,
+            d_ff=self.d_ff,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            d_head=self.d_head,
+            norm=self.norm,
+            norm_kind=self.norm_kind,
+            activation=self.activation,
+            attention_bias=self.attention_bias,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+            activation_dropout=self.activation_dropout,
+            rotary=self.positions == "rotary",
+        )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the encoder read: vectors (batch, source_length, d_model) and who is no padding (batch, 1, 1, source_length)."""
+
+    vectors: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What the decoder remembers, one row for each hypothesis: each layer's keys and values, of the past and the memory."""
+
+    past: list[KeyValue] | None
+    memory: list[KeyValue]
+    memory_mask: Tensor
+    position: int
+
+    def select(self, rows: Tensor) -> "DecoderState":
+        """Keep, reorder or repeat hypotheses."""
+        return DecoderState(
+            past=None if self.past is None else [layer.select(rows) for layer in self.past],
+            memory=[layer.select(rows) for layer in self.memory],
+            memory_mask=self.memory_mask.index_select(0, rows),
+            position=self.position,
+        )
+
+
+class Transformer(SequenceToSequence):
+    """Encoder and decoder; see `SequenceToSequence` for what it can be asked."""
+
+    def __init__(self, settings: TransformerSettings, source_vocabulary: int, target_vocabulary: int) -> None:
+        super().__init__()
+        if settings.tied == "all" and source_vocabulary != target_vocabulary:
+            raise ValueError(
+                f"tied='all' needs one vocabulary, got {source_vocabulary} source and {target_vocabulary} target tokens; "
+                "use a joint tokenizer or tied='target'."
+            )
+        self.settings, self.maximum_length = settings, settings.maximum_length
+        width = settings.d_model
+        target_table = embedding_table(target_vocabulary, width)
+        source_table = target_table if settings.tied == "all" else embedding_table(source_vocabulary, width)
+        embedding = {
+            "positions": settings.positions,
+            "maximum_length": settings.maximum_length,
+            "dropout": settings.dropout,
+        }
+        self.source_embedding = Embedding(source_table, **embedding)
+        self.target_embedding = Embedding(target_table, **embedding)
+        relative = settings.positions == "relative"
+        shape = settings.layer_shape()
+        self.encoder = TransformerStack(
+            shape, settings.encoder_layers, cross=False, relative="both" if relative else "no"
+        )
+        self.decoder = TransformerStack(
+            shape, settings.decoder_layers, cross=True, relative="before" if relative else "no"
+        )
+        self.output = nn.Linear(width, target_vocabulary, bias=False)
+        if settings.tied == "none":
+            nn.init.normal_(self.output.weight, std=width**-0.5)
+        else:
+            self.output.weight = target_table.weight
+
+    def encode(self, source: Tensor) -> Memory:
+        """source (batch, source_length) -> the encoder's vectors."""
+        positions = torch.arange(source.shape[1], device=source.device)
+        mask = masks.not_padding(source, PAD)
+        vectors, _ = self.encoder(self.source_embedding(source, positions), positions, mask=mask)
+        return Memory(vectors, mask)
+
+    def start(self, memory: Memory) -> DecoderState:
+        """Project the memory to each layer's keys and values, once for all steps."""
+        projected = [layer.cross_attention.project(memory.vectors) for layer in self.decoder.layers]  # pyright: ignore
+        return DecoderState(past=None, memory=projected, memory_mask=memory.mask, position=0)
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """tokens (hypotheses,) -> logits (hypotheses, vocabulary) and the state after them."""
+        position = torch.tensor([state.position], device=tokens.device)
+        x, past = self.decoder(
+            self.target_embedding(tokens.unsqueeze(1), position),
+            position,
+            memory=state.memory,
+            memory_mask=state.memory_mask,
+            past=state.past,
+            key_positions=torch.arange(state.position + 1, device=tokens.device),
+        )
+        new = DecoderState(past, state.memory, state.memory_mask, state.position + 1)
+        return self.output(x.squeeze(1)), new
+
+    def features(self, source: Tensor, target: Tensor) -> Tensor:
+        """source (batch, source_length), target (batch, target_length) -> (batch, target_length, d_model)."""
+        memory = self.encode(source)
+        positions = torch.arange(target.shape[1], device=target.device)
+        x, _ = self.decoder(
+            self.target_embedding(target, positions),
+            positions,
+            mask=masks.causal(positions, positions),
+            memory=memory.vectors,
+            memory_mask=memory.mask,
+        )
+        return x
