@@ -1,0 +1,71 @@
+"""What is wrong with settings, in a sentence for each mistake: where, which field, which value, what is expected."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from heedful.training.fields import Place, at, dotted, expected, nearest
+
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("above", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("below", "lt"),
+}
+
+
+def complaints(error: ValidationError, root: Any, where: Callable[[Place], str]) -> list[str]:
+    """A sentence for each field that pydantic found wrong.
+
+    root: the class of settings that was validated; where: names the place of a setting, such as "my.toml, line 3",
+    "" where nothing is to be said.
+    """
+    found: dict[Place, str] = {}
+    for detail in error.errors(include_url=False):
+        place = _place(root, detail["loc"], detail["type"])
+        # The members of a union complain one by one; one sentence says what the field admits.
+        found.setdefault(place, _sentence(root, place, detail))
+    return [f"{here}: {said}" if (here := where(place)) else said for place, said in found.items()]
+
+
+def unknown(root: Any, place: Place) -> str:
+    """That a setting does not exist, and which one does."""
+    near = nearest(root, place)
+    return f"there is no setting {dotted(place)}" + (f"; did you mean {near}?" if near else ".")
+
+
+def _place(root: Any, location: Place, kind: str) -> Place:
+    """The field that is meant: pydantic adds the member of a union that it tried."""
+    if kind in ("extra_forbidden", "missing"):
+        return location
+    known = [end for end in range(len(location) + 1) if at(root, location[:end]) is not None]
+    return location[: max(known)]
+
+
+def _sentence(root: Any, place: Place, detail: Any) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return unknown(root, place)
+    if kind == "missing":
+        return f"{dotted(place)} is missing; it must be {expected(at(root, place))}."
+    if kind == "value_error":
+        told = str(context["error"])
+        if place and not told.startswith(dotted(place)) and f"{dotted(place)}." not in told:
+            told = f"{dotted(place)}: {told}"
+        return told if told.endswith((".", "!", "?")) else told + "."
+    value = _shown(detail["input"])
+    if kind in _BOUNDS:
+        word, bound = _BOUNDS[kind]
+        return f"{dotted(place)} is {value}, but must be {word} {context[bound]}."
+    if kind == "finite_number":
+        return f"{dotted(place)} is {value}, but must be finite."
+    if kind in ("too_short", "too_long"):
+        return f"{dotted(place)} is {value}: {detail['msg'][0].lower()}{detail['msg'][1:]}."
+    return f"{dotted(place)} is {value}, but must be {expected(at(root, place))}."
+
+
+def _shown(value: Any) -> str:
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -1,0 +1,73 @@
+"""The machine: threads, the memory allocator, oneDNN's cache of kernels, and the precision it computes natively.
+
+`prepare` is called once when a training or translating command starts. Its settings change speed and not results:
+
+- glibc gives freed memory back to the system by default and has to fault it in again at each step; told to keep it,
+  training is a third faster.
+- oneDNN compiles a kernel for each new shape of matrices and forgets old ones beyond 1,024; text has many shapes.
+
+Both are measured in benchmarks/RESULTS.md. Elsewhere than on Linux with glibc they are left alone.
+"""
+
+import ctypes
+import os
+import sys
+from typing import Literal
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+# Parameters of glibc's mallopt (malloc.h).
+_M_TRIM_THRESHOLD = -1
+_M_TOP_PAD = -2
+_M_MMAP_THRESHOLD = -3
+# Above the largest tensor of a step; glibc takes an int.
+_KEPT_BYTES = 2**30
+
+
+def prepare(threads: int | None = None) -> None:
+    """Set up allocator, oneDNN and threads for this process. Call it before the first tensor is made."""
+    # Read by oneDNN when it first runs; a user's own value is left in place.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
+    if sys.platform == "linux":
+        _keep_memory()
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _keep_memory() -> None:
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    mallopt(_M_TOP_PAD, 64 * 2**20)
+
+
+def native_bfloat16(device: str) -> bool:
+    """Whether `device` ("cpu" or "cuda") multiplies bfloat16 matrices natively."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def resolve_device(name: str) -> str:
+    """Turn "auto" into "cuda" where there is a GPU, else "cpu"."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def resolve_precision(precision: Precision, device: str) -> Literal["float32", "bfloat16"]:
+    """Turn "auto" into "bfloat16" where the device computes it natively, else "float32"."""
+    if precision == "auto":
+        return "bfloat16" if native_bfloat16(device) else "float32"
+    return precision

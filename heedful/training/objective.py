@@ -1,0 +1,136 @@
+"""The objective: cross-entropy with label smoothing, fused with the output layer.
+
+The target distribution puts 1 - eps on the reference token and eps / (V - 1) on each of the V - 1 others, as
+tensor2tensor and fairseq do (other code divides by V, or by V - 2). Loss and perplexity are sums and means over real
+target tokens; padding counts nothing.
+
+The logits of a batch, (tokens, vocabulary), are the largest tensor of a small model's step. They are never kept: the
+gradient is made in the forward pass, chunk by chunk, while the chunk's logits are in the processor's cache.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from heedful.models.face import SequenceToSequence
+from heedful.text.special import PAD
+
+# Rows whose logits exist at the same time; 512 x 10,000 float32 numbers are 20 MB.
+CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The sums over the target tokens of a batch: the smoothed loss (to minimise), the negative log-likelihood, and
+    how many tokens they are over."""
+
+    smoothed: Tensor
+    likelihood: Tensor
+    tokens: int
+
+
+def loss(
+    model: SequenceToSequence, source: Tensor, target: Tensor, reference: Tensor, smoothing: float
+) -> Loss:
+    """Give the loss of a batch.
+
+    source (batch, source_length), target (batch, target_length) beginning with START, reference (batch,
+    target_length): the tokens to predict, ending in END, padded with PAD.
+    """
+    features = model.features(source, target).flatten(0, 1)
+    reference = reference.flatten()
+    smoothed, likelihood = smoothed_cross_entropy(
+        features, model.output.weight, model.output.bias, reference, smoothing
+    )
+    return Loss(smoothed, likelihood, int((reference != PAD).sum()))
+
+
+def smoothed_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor | None, reference: Tensor, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Give the summed label-smoothed cross-entropy and the summed negative log-likelihood (without gradient).
+
+    features (tokens, d_model), weight (vocabulary, d_model), bias (vocabulary,) or None, reference (tokens,).
+    """
+    kind = features.device.type
+    if torch.is_autocast_enabled(kind):
+        features = features.to(torch.get_autocast_dtype(kind))
+    if not torch.is_grad_enabled():  # in validation the gradients would be made for nothing
+        features, weight, bias = features.detach(), weight.detach(), None if bias is None else bias.detach()
+    # What is to be exact in `_Fused` says so itself; autocast would round it.
+    with torch.autocast(kind, enabled=False):
+        return _Fused.apply(features, weight, bias, reference, smoothing)
+
+
+class _Fused(torch.autograd.Function):
+    """Output layer, log-softmax, smoothed cross-entropy and their gradient, a chunk of rows at a time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, reference: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        kind, vocabulary = features.dtype, weight.shape[0]
+        exact = torch.float64 if kind == torch.float64 else torch.float32
+        other = smoothing / (vocabulary - 1)
+        matrix = weight.detach().to(kind)
+        offset = None if bias is None else bias.detach().to(kind)
+        real = reference != PAD
+        # For one token with logits z and reference y: loss = lse(z) - (1 - eps - other) z_y - other * sum_v z_v, and
+        # d loss / d z = softmax(z) - (1 - eps - other) [v = y] - other. The last, constant part is treated apart.
+        on_reference = 1.0 - smoothing - other
+        wants = any(tensor is not None and tensor.requires_grad for tensor in (features, weight, bias))
+        feature_gradient = torch.empty_like(features) if wants else None
+        weight_gradient = torch.zeros_like(weight, dtype=exact) if wants else None
+        bias_gradient = None if bias is None or not wants else torch.zeros_like(bias, dtype=exact)
+        column_sum = matrix.sum(0, dtype=exact)
+        smoothed = torch.zeros((), dtype=torch.float64, device=features.device)
+        likelihood = torch.zeros((), dtype=torch.float64, device=features.device)
+        for first in range(0, len(reference), CHUNK):
+            here = slice(first, first + CHUNK)
+            x, y, counts = features[here].detach(), reference[here].unsqueeze(1), real[here].unsqueeze(1)
+            logits = torch.nn.functional.linear(x, matrix, offset)
+            logit = logits.gather(1, y).to(exact)
+            total = x.to(exact) @ column_sum if offset is None else logits.sum(-1, dtype=exact)
+            probabilities = logits.softmax(-1, dtype=exact)
+            likely = probabilities.gather(1, y)
+            log_likelihood = likely.log()
+            if bool((likely < torch.finfo(exact).tiny).any()):  # less probable than the type can hold
+                log_likelihood = logit - logits.to(exact).logsumexp(-1, keepdim=True)
+            normaliser = logit - log_likelihood
+            each = normaliser - on_reference * logit - other * total.unsqueeze(1)
+            smoothed += (each * counts).sum(dtype=torch.float64)
+            likelihood -= (log_likelihood * counts).sum(dtype=torch.float64)
+            if feature_gradient is None or weight_gradient is None:
+                continue
+            probabilities.scatter_add_(1, y, torch.full_like(logit, -on_reference))
+            error = probabilities.to(kind)
+            x_counted = x * counts
+            feature_gradient[here] = ((error @ matrix).to(exact) - other * column_sum) * counts
+            weight_gradient += error.t() @ x_counted
+            weight_gradient -= other * x_counted.sum(0, dtype=exact)
+            if bias_gradient is not None:
+                bias_gradient += (error.to(exact) * counts).sum(0) - other * int(counts.sum())
+        ctx.save_for_backward(feature_gradient, weight_gradient, bias_gradient)
+        ctx.types = (weight.dtype, None if bias is None else bias.dtype)
+        likelihood = likelihood.to(exact)
+        ctx.mark_non_differentiable(likelihood)
+        return smoothed.to(exact), likelihood
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] -- the decorator hides the names
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        upstream = gradients[0]
+        feature_gradient, weight_gradient, bias_gradient = ctx.saved_tensors
+        weight_type, bias_type = ctx.types
+        return (
+            feature_gradient * upstream.to(feature_gradient.dtype),
+            (weight_gradient * upstream).to(weight_type),
+            None if bias_gradient is None else (bias_gradient * upstream).to(bias_type),
+            None,
+            None,
+        )

@@ -1,0 +1,246 @@
+"""A recipe: all that decides what a training gives, as one TOML file.
+
+    recipe = read("multi30k-en-de", [("training.steps", "500")])       # a shipped one, with a field overridden
+    recipe = read("my.toml")
+
+The keys of its tables are the settings of the parts of heedful, each declared beside its part. Paths in a recipe are
+relative to the folder that the command runs in, not to the file. "none" unsets what can be unset.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from heedful.errors import RecipeError
+from heedful.evaluation import metric_kind
+from heedful.tasks.translation import TranslationSettings
+from heedful.training.complaints import complaints, unknown
+from heedful.training.fields import Place, child, dict_of, dotted, list_of, members, only_text, optional, table
+from heedful.training.settings import TrainingSettings
+from heedful.training.shipped import shipped
+from heedful.training.toml import lines
+
+Override = tuple[str, str]
+"""A dotted name, such as "training.steps", and the value as text."""
+
+
+class Recipe(TranslationSettings):
+    """What is trained, on what, and how."""
+
+    description: str = Field(default="", description="what this recipe is for, and how long it takes")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="steps, optimizer, checkpoints")
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        try:
+            for name in self.metrics:
+                metric_kind(name)
+            if self.training.metric != "loss":
+                metric_kind(self.training.metric)
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
+        if self.model.tied == "all" and not self.tokenizer.joint:
+            raise ValueError(
+                "model.tied is all, but with tokenizer.joint = false there are two vocabularies: set model.tied to "
+                "target, or tokenizer.joint to true"
+            )
+        if self.data.batches.maximum_length >= self.model.maximum_length:
+            raise ValueError(
+                f"data.batches.maximum_length ({self.data.batches.maximum_length}) must be below model.maximum_length "
+                f"({self.model.maximum_length}), which counts the end of the sentence too"
+            )
+        return self
+
+
+def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
+    """Read a shipped recipe by its name, or any by the path of its file, with some fields overridden.
+
+    A value overridden is TOML where it parses as TOML, and otherwise text; a list of texts may be given with commas.
+    `data.train.source` means the first of the corpora, `data.train.0.source`.
+
+    Raises RecipeError, with a line for each mistake: the file and line, or the option; the field, its value, what is
+    expected; for an unknown name, the nearest.
+    """
+    path = locate(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise RecipeError(f"{path}, line {line} is not UTF-8; a recipe is a TOML file in UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(_syntax(path, str(error))) from error
+    given = _override(document, overrides)
+    there = lines(text)
+
+    def where(place: Place) -> str:
+        """The options that are at fault, or the line of the file."""
+        options = [
+            f"--{name}"
+            for setting, name in given.items()
+            if place and (setting[: len(place)] == place or place[: len(setting)] == setting)
+        ]
+        if options:
+            return ", ".join(options)
+        # What a file says of the one corpus in data.train stands there without a number.
+        plain = tuple(key for key in place if not isinstance(key, int))
+        for written in (place, plain):
+            for end in range(len(written), 0, -1):
+                if written[:end] in there:
+                    return f"{path}, line {there[written[:end]]}"
+        return str(path)
+
+    try:
+        return Recipe.model_validate(_typed(document, Recipe), strict=True)
+    except ValidationError as error:
+        raise RecipeError("\n".join(complaints(error, Recipe, where))) from error
+
+
+def locate(name: str | Path) -> Path:
+    """The file of a recipe; RecipeError, with the nearest name, if there is none."""
+    path = Path(name).expanduser()
+    recipes = shipped()
+    if str(name) in recipes:
+        return recipes[str(name)]
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise RecipeError(f"{path} is a folder; a recipe is a .toml file or a name that `heedful recipes` lists.")
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        raise RecipeError(f"There is no file {path}; give a .toml file or a name that `heedful recipes` lists.")
+    near = difflib.get_close_matches(str(name), recipes, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise RecipeError(f"There is no recipe named {name}; {hint}`heedful recipes` lists them.")
+
+
+def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two recipes differ, by dotted name; descriptions aside."""
+    first, second = (dict(_leaves(recipe.model_dump(mode="json"), ())) for recipe in (one, other))
+    names = [place for place in {**first, **second} if place != ("description",)]
+    return {
+        dotted(place): (first.get(place), second.get(place))
+        for place in names
+        if first.get(place) != second.get(place)
+    }
+
+
+def _leaves(value: Any, place: Place) -> list[tuple[Place, Any]]:
+    if isinstance(value, dict):
+        return [leaf for key, entry in value.items() for leaf in _leaves(entry, (*place, key))]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [leaf for key, entry in enumerate(value) for leaf in _leaves(entry, (*place, key))]
+    return [(place, value)]
+
+
+def _syntax(path: Path, message: str) -> str:
+    """tomllib's message, with file and line in front."""
+    if match := re.fullmatch(r"(.*?) \(at line (\d+), column (\d+)\)", message):
+        return f"{path}, line {match[2]}, column {match[3]}: {match[1]}; this is not TOML."
+    return f"{path}: {message}; this is not TOML."
+
+
+def _override(document: dict[str, Any], overrides: Sequence[Override]) -> dict[Place, str]:
+    """Put the values into the document; give the places and their names."""
+    given: dict[Place, str] = {}
+    wrong: list[str] = []
+    for name, text in overrides:
+        place = _place(name)
+        annotation = _annotation(place)
+        if annotation is None:
+            wrong.append(f"--{name}: {unknown(Recipe, place)}")
+            continue
+        if problem := _put(document, place, _parsed(text, annotation)):
+            wrong.append(f"--{name}: {problem}")
+        given[place] = name
+    if wrong:
+        raise RecipeError("\n".join(wrong))
+    return given
+
+
+def _place(name: str) -> Place:
+    """`data.train.source` -> ("data", "train", 0, "source")."""
+    place: Place = ()
+    for key in name.split("."):
+        item = list_of(_annotation(place))
+        if item is not None and key.isdecimal():
+            place = (*place, int(key))
+        elif item is not None and table(item) is not None:
+            place = (*place, 0, key)
+        else:
+            place = (*place, key)
+    return place
+
+
+def _annotation(place: Place) -> Any:
+    annotation: Any = Recipe
+    for key in place:
+        annotation = child(annotation, key)
+    return annotation
+
+
+def _put(document: dict[str, Any], place: Place, value: Any) -> str | None:
+    """Set what stands at `place`, making the tables on the way; give what hinders it, or None."""
+    container: Any = document
+    for depth, key in enumerate(place):
+        last = depth == len(place) - 1
+        fresh = value if last else [] if isinstance(place[depth + 1], int) else {}
+        if isinstance(key, int):
+            if key > len(container):
+                return f"there is no {dotted(place[:depth])}.{len(container)} yet, so there can be no .{key}."
+            if key == len(container):
+                container.append(fresh)
+        elif not isinstance(container, dict):
+            return f"{dotted(place[:depth])} is not a table."
+        elif last:
+            container[key] = value
+        else:
+            container.setdefault(key, fresh)
+        if last and isinstance(key, int):
+            container[key] = value
+        if not last and isinstance(fresh, list) and isinstance(container[key], dict):
+            container[key] = [container[key]]  # the one corpus of data.train, written as a table
+        container = container[key]
+    return None
+
+
+def _parsed(text: str, annotation: Any) -> Any:
+    """The value that an option's text stands for, where this type is wanted."""
+    if only_text(annotation):
+        return text
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        table = {}
+    value = table["value"] if len(table) == 1 and "\n" not in text else text
+    item = list_of(annotation)
+    if isinstance(value, str) and item is not None and only_text(item):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _typed(value: Any, annotation: Any) -> Any:
+    """A value as TOML gives it, with the types that a strict check wants: tuples, paths, None.
+
+    Strict, because else `steps = true` would be one step and `clip = "1"` a number.
+    """
+    if value == "none" and optional(annotation):
+        return None
+    item = list_of(annotation)
+    if item is not None and isinstance(value, dict) and table(item) is not None:
+        value = [value]
+    if item is not None and isinstance(value, list):
+        return tuple(_typed(entry, item) for entry in value)
+    if isinstance(value, str) and Path in members(annotation):
+        return Path(value)
+    if isinstance(value, Mapping):
+        if table(annotation) is None and dict_of(annotation) is None:
+            return value
+        return {key: _typed(entry, child(annotation, key)) for key, entry in value.items()}
+    return value

@@ -1,0 +1,164 @@
+"""A training that is interrupted anywhere and started again is the training that was not interrupted."""
+
+import shutil
+
+import pytest
+import torch
+from rich.console import Console
+
+from heedful.errors import CheckpointError
+from heedful.tasks.translation import Translation
+from heedful.training.progress import Progress
+from heedful.training.recipe import Recipe
+from heedful.training.run import Run
+from heedful.training.trainer import Trainer
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+class Quiet(Progress):
+    """Says nothing; raises at the steps given, as a kill would end the process."""
+
+    def __init__(self, interrupt_at=()):
+        super().__init__(Console(quiet=True))
+        self.interrupt_at = set(interrupt_at)
+
+    def step(self, step):
+        if step in self.interrupt_at:
+            raise Interrupted
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    generator = torch.Generator().manual_seed(0)
+    for name, count in (("train", 120), ("validation", 12)):
+        rows = [
+            " ".join(map(str, torch.randint(0, 9, (int(n),), generator=generator).tolist()))
+            for n in torch.randint(2, 7, (count,), generator=generator)
+        ]
+        lines = "".join(f"{row}\t{' '.join(reversed(row.split()))}\n" for row in rows)
+        (folder / f"{name}.tsv").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def recipe(corpus, **training):
+    return Recipe.model_validate(
+        {
+            "data": {
+                "train": {"pairs": str(corpus / "train.tsv")},
+                "validation": {"pairs": str(corpus / "validation.tsv")},
+                "batches": {"tokens": 160},
+            },
+            "tokenizer": {"kind": "bpe", "vocabulary_size": 40, "byte_fallback": False, "dropout": 0.2},
+            "model": {"d_model": 16, "d_ff": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1},
+            "search": {"beam": 2},
+            "metrics": ["exact-match"],
+            "training": {
+                "steps": 30,
+                "schedule": {"kind": "cosine", "rate": 5e-3, "warmup": 5},
+                "validate_every": 10,
+                "checkpoint_every": 4,
+                "log_every": 3,
+                "metric": "chrf",
+                "precision": "float32",
+                **training,
+            },
+        }
+    )
+
+
+def train(recipe, folder, interrupt_at=()):
+    run, progress = Run(folder), Quiet(interrupt_at)
+    task = Translation(recipe, run.data, progress)
+    task.prepare()
+    trainer = Trainer(recipe.training, task, run, progress)
+    return trainer, trainer.train()
+
+
+def everything(folder):
+    names = ["log.jsonl", "model/model.safetensors", "checkpoints/step-00000030/tensors.safetensors"]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize("averaging", ["none", "ema", "checkpoints"])
+def test_an_interrupted_run_ends_with_the_same_bits(corpus, tmp_path, averaging):
+    settings = recipe(corpus, averaging=averaging, average_last=2)
+    _, whole = train(settings, tmp_path / "whole")
+    for interrupt_at in (3, 9, 10, 17, 29):
+        with pytest.raises(Interrupted):
+            train(settings, tmp_path / "pieces", [interrupt_at])
+    _, pieces = train(settings, tmp_path / "pieces")
+    assert pieces == whole
+    assert whole.ending == "finished"
+    assert everything(tmp_path / "pieces") == everything(tmp_path / "whole")
+
+
+def test_a_kill_while_validating_validates_again(corpus, tmp_path, monkeypatch):
+    settings = recipe(corpus)
+    train(settings, tmp_path / "whole")
+    validate, calls = Translation.validate, []
+
+    def killed(self, model, metric):
+        calls.append(1)
+        if len(calls) == 2:
+            raise Interrupted
+        return validate(self, model, metric)
+
+    monkeypatch.setattr(Translation, "validate", killed)
+    with pytest.raises(Interrupted):
+        train(settings, tmp_path / "pieces")
+    train(settings, tmp_path / "pieces")
+    assert everything(tmp_path / "pieces") == everything(tmp_path / "whole")
+
+
+def test_patience_ends_a_run_and_stays_ended(corpus, tmp_path):
+    settings = recipe(corpus, steps=1000, patience=1, schedule={"kind": "constant", "rate": 1e-9, "warmup": 0})
+    trainer, outcome = train(settings, tmp_path)
+    assert outcome.ending == "patience"
+    assert outcome.step < 1000
+    again, outcome_again = train(settings, tmp_path)
+    assert (outcome_again.ending, again.done) == ("patience", trainer.done)
+
+
+def test_a_signal_ends_the_run_with_a_checkpoint_at_that_step(corpus, tmp_path):
+    settings = recipe(corpus)
+    train(settings, tmp_path / "whole")
+
+    class Signalled(Quiet):
+        def step(self, step):
+            import os
+            import signal
+
+            if step == 13:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    run, progress = Run(tmp_path / "pieces"), Signalled()
+    task = Translation(settings, run.data, progress)
+    task.prepare()
+    trainer = Trainer(settings.training, task, run, progress)
+    outcome = trainer.train()
+    assert outcome.ending == "interrupted"
+    assert trainer.checkpoints.steps()[-1] in (13, 14)
+    train(settings, tmp_path / "pieces")
+    assert everything(tmp_path / "pieces") == everything(tmp_path / "whole")
+
+
+def test_the_log_has_losses_and_validations_and_no_times(corpus, tmp_path):
+    train(recipe(corpus), tmp_path)
+    events = Run(tmp_path).log.events()
+    assert [event["step"] for event in events if event["event"] == "validation"] == [10, 20, 30]
+    assert [event["step"] for event in events if event["event"] == "training"] == list(range(3, 31, 3))
+    assert all(event["loss"] > 0 for event in events if event["event"] == "training")
+    assert not any("second" in key for event in events for key in event)
+
+
+def test_a_checkpoint_of_another_model_is_refused(corpus, tmp_path):
+    train(recipe(corpus), tmp_path)
+    shutil.rmtree(tmp_path / "data")
+    other = recipe(corpus).model_dump()
+    other["model"] |= {"d_model": 32}
+    with pytest.raises(CheckpointError, match="does not belong to this recipe"):
+        train(Recipe.model_validate(other), tmp_path)
