@@ -26,10 +26,8 @@ pairs).
 """
 
 import datetime
-import os
 import random
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +37,7 @@ from pathlib import Path
 from babel import Locale
 from babel.dates import parse_pattern
 
+from heedful.durable import write_text
 from heedful.errors import DataError
 
 VERSION = 1  # counts up whenever the same seed and babel would give other files
@@ -269,14 +268,7 @@ def write(folder: str | Path) -> None:
 def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
     """Write `rows` as tab-separated UTF-8 lines; `path` appears when all is on the disk, not before."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            complete = Path(folder) / path.name
-            with complete.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines("\t".join(row) + "\n" for row in rows)
-                file.flush()
-                os.fsync(file.fileno())
-            complete.replace(path)
+        write_text(path, "".join("\t".join(row) + "\n" for row in rows))
     except OSError as error:
         raise DataError(
             f"{path} cannot be written: {error.strerror or error}. Free the disk or choose another folder."

@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import http.client
 import os
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
@@ -26,6 +25,7 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from heedful.durable import replacing, write_text
 from heedful.errors import DataError
 
 _TIMEOUT = 30.0  # seconds without a byte
@@ -116,18 +116,8 @@ def writing(path: str) -> Iterator[Path]:
     """A temporary file that becomes the file `path` of the cache, with its record, when the block ends well."""
     final = cache_folder() / path
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.", suffix=".partial")
-        os.close(handle)
-    except OSError as error:
-        raise _unwritable(final, error) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's files are for their owner alone
-        temporary.replace(final)
+        with replacing(final) as temporary:
+            yield temporary
         _write_record(final)
     except OSError as error:
         if (
@@ -135,8 +125,6 @@ def writing(path: str) -> Iterator[Path]:
         ):  # not the system's: gzip.BadGzipFile of what is read inside the block, for one
             raise
         raise _unwritable(final, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def digest(path: Path, like: str = "0" * 64, of_content: bool = False) -> str:
@@ -243,14 +231,10 @@ def _record(path: Path) -> str | None:
 
 def _write_record(path: Path) -> None:
     record = _record_path(path)
-    temporary = record.with_name(f".{record.name}.{os.getpid()}.partial")
     try:
-        temporary.write_text(f"{digest(path)}  {path.name}\n", "utf-8")
-        temporary.replace(record)
+        write_text(record, f"{digest(path)}  {path.name}\n")
     except OSError as error:
         raise _unwritable(record, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _unreachable(remote: Remote, why: str) -> UnreachableError:

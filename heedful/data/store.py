@@ -13,8 +13,6 @@ as soon as one does not. The store knows nothing of special tokens, tokenizers o
 """
 
 import mmap
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from heedful.durable import replacing
 from heedful.errors import DataError
 
 FORMAT = "heedful pairs 1"
@@ -137,11 +136,8 @@ class PairStore:
         """
         path = Path(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-                complete = _write_arrow(Path(folder), pairs, {**(metadata or {}), "format": FORMAT})
-                complete.replace(path)
-            _sync_folder(path.parent)
+            with replacing(path) as writing:
+                _write_arrow(writing, pairs, {**(metadata or {}), "format": FORMAT})
         except OSError as error:
             raise DataError(f"{path} cannot be written: {error}.") from error
         return PairStore.open(path)
@@ -230,11 +226,10 @@ class PairStore:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def _write_arrow(folder: Path, pairs: Iterable[Pair], metadata: dict[str, str]) -> Path:
-    """Stream `pairs` into a file in `folder`; return the file, which is then safely on the disk."""
+def _write_arrow(path: Path, pairs: Iterable[Pair], metadata: dict[str, str]) -> None:
+    """Stream `pairs` into a new file at `path`; an id that is too wide for the narrow type makes it start over."""
     chunks = _chunks(pairs)
-    narrow, wide = folder / "narrow", folder / "wide"
-    with _writer(narrow, NARROW, metadata) as writer:
+    with _writer(path, NARROW, metadata) as writer:
         for chunk in chunks:
             try:
                 batch = _record_batch(chunk, NARROW)
@@ -242,8 +237,9 @@ def _write_arrow(folder: Path, pairs: Iterable[Pair], metadata: dict[str, str]) 
                 break
             writer.write_batch(batch)
         else:
-            return narrow
-    with _writer(wide, WIDE, metadata) as writer:
+            return
+    narrow = path.rename(path.with_name(f"{path.name}.narrow"))
+    with _writer(path, WIDE, metadata) as writer:
         with pa.memory_map(str(narrow)) as source:
             reader = pa.ipc.open_file(source)
             for number in range(reader.num_record_batches):
@@ -251,7 +247,6 @@ def _write_arrow(folder: Path, pairs: Iterable[Pair], metadata: dict[str, str]) 
         writer.write_batch(_record_batch(chunk, WIDE))
         for chunk in chunks:
             writer.write_batch(_record_batch(chunk, WIDE))
-    return wide
 
 
 def _schema(id_type: pa.DataType, metadata: dict[str, str] | None = None) -> pa.Schema:
@@ -283,18 +278,5 @@ def _chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
 
 @contextmanager
 def _writer(path: Path, id_type: pa.DataType, metadata: dict[str, str]) -> Iterator[pa.RecordBatchFileWriter]:
-    with path.open("wb") as file:
-        with pa.ipc.new_file(file, _schema(id_type, metadata)) as writer:
-            yield writer
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a loss of power (where the system can: not on Windows)."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    with path.open("wb") as file, pa.ipc.new_file(file, _schema(id_type, metadata)) as writer:
+        yield writer

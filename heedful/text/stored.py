@@ -10,12 +10,12 @@ A file may come from anywhere, so everything that the tokenizer relies on is che
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from heedful.durable import write_text
 from heedful.errors import TokenizerError
 from heedful.text.settings import TokenizerSettings
 from heedful.text.special import SPECIAL_TOKENS
@@ -99,15 +99,9 @@ def write(path: Path, content: dict[str, Any]) -> None:
     Raises:
         TokenizerError: the file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_text(path, json.dumps(content, ensure_ascii=False))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise TokenizerError(f"{path}: the tokenizer cannot be written: {error.strerror}") from error
 
 
