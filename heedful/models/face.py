@@ -46,7 +46,7 @@ class SequenceToSequence(nn.Module, ABC):
 
     @abstractmethod
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Read one more token (hypotheses,) of each hypothesis; give logits (hypotheses, vocabulary) and the new state."""
+        """Read a token of each hypothesis: (hypotheses,) -> logits (hypotheses, vocabulary) and the new state."""
 
     @abstractmethod
     def features(self, source: Tensor, target: Tensor) -> Tensor:

@@ -9,74 +9,34 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from heedful.attention import KeyValue, masks
-from heedful.layers import Activation, Embedding, LayerShape, NormKind, Positions, TransformerStack, embedding_table
+from heedful.layers import Embedding, TransformerStack, embedding_table
 from heedful.models.face import SequenceToSequence
-from heedful.settings import Settings
+from heedful.models.settings import StackSettings
 from heedful.text.special import PAD
 
 Tied = Literal["all", "target", "none"]
 
 
-class TransformerSettings(Settings):
+class TransformerSettings(StackSettings):
     """The dimensions and choices of a Transformer; defaults are the base model of Vaswani et al. 2017, table 3."""
 
     architecture: Literal["transformer"] = "transformer"
-    d_model: int = Field(default=512, ge=2, description="width of the vectors between layers")
-    d_ff: int = Field(default=2048, ge=1, description="inner width of the feed-forward networks")
-    heads: int = Field(default=8, ge=1, description="attention heads")
-    kv_heads: int | None = Field(default=None, ge=1, description="heads of keys and values, shared by groups of queries")
-    d_head: int | None = Field(default=None, ge=1, description="width of one head; d_model / heads when left out")
     encoder_layers: int = Field(default=6, ge=1, description="layers of the encoder")
     decoder_layers: int = Field(default=6, ge=1, description="layers of the decoder")
-    norm: Literal["post", "pre"] = Field(default="post", description="normalise after a sublayer's sum, or before it")
-    norm_kind: NormKind = Field(default="layer", description="layer normalisation or RMSNorm")
-    positions: Positions = Field(default="sinusoidal", description="how order is known")
-    activation: Activation = Field(default="relu", description="of the feed-forward networks")
-    attention_bias: bool = Field(default=False, description="biases in the projections of attention; the paper has none")
     tied: Tied = Field(default="all", description="which embeddings share the output's matrix")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="on sublayer outputs and embeddings")
-    attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="on attention weights; none in the paper's base")
-    activation_dropout: float = Field(default=0.0, ge=0, lt=1, description="inside the feed-forward networks; none in the paper")
-    maximum_length: int = Field(default=1024, ge=2, description="longest sequence, in tokens")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "TransformerSettings":
-        if self.d_head is None and self.d_model % self.heads:
-            raise ValueError(f"d_model ({self.d_model}) must be a multiple of heads ({self.heads})")
-        if self.heads % (self.kv_heads or self.heads):
-            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
-        if (self.d_head or self.d_model // self.heads) % 2 and self.positions == "rotary":
-            raise ValueError("rotary positions need heads of even width")
-        if self.d_model % 2 and self.positions.startswith("sinusoidal"):
-            raise ValueError(f"sinusoidal positions need an even d_model, got {self.d_model}")
-        return self
-
-    def layer_shape(self) -> LayerShape:
-        """What one layer is made of."""
-        return LayerShape(
-            d_model=self.d_model,
-            d_ff=self.d_ff,
-            heads=self.heads,
-            kv_heads=self.kv_heads,
-            d_head=self.d_head,
-            norm=self.norm,
-            norm_kind=self.norm_kind,
-            activation=self.activation,
-            attention_bias=self.attention_bias,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            activation_dropout=self.activation_dropout,
-            rotary=self.positions == "rotary",
-        )
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the encoder read: vectors (batch, source_length, d_model) and who is no padding (batch, 1, 1, source_length)."""
+    """What the encoder read.
+
+    vectors: (batch, source_length, d_model)
+    mask: who is no padding, bool (batch, 1, 1, source_length)
+    """
 
     vectors: Tensor
     mask: Tensor
@@ -84,7 +44,12 @@ class Memory:
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What the decoder remembers, one row for each hypothesis: each layer's keys and values, of the past and the memory."""
+    """What the decoder remembers, one row for each hypothesis.
+
+    past, memory: each layer's keys and values, of the target so far and of the source
+    memory_mask: who is no padding in the source, bool (hypotheses, 1, 1, source_length)
+    position: where the next token stands
+    """
 
     past: list[KeyValue] | None
     memory: list[KeyValue]
@@ -108,8 +73,8 @@ class Transformer(SequenceToSequence):
         super().__init__()
         if settings.tied == "all" and source_vocabulary != target_vocabulary:
             raise ValueError(
-                f"tied='all' needs one vocabulary, got {source_vocabulary} source and {target_vocabulary} target tokens; "
-                "use a joint tokenizer or tied='target'."
+                f"tied='all' needs one vocabulary, got {source_vocabulary} source and {target_vocabulary} target "
+                "tokens; use a joint tokenizer or tied='target'."
             )
         self.settings, self.maximum_length = settings, settings.maximum_length
         width = settings.d_model

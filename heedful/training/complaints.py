@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from heedful.training.fields import Place, at, dotted, expected, nearest
+from heedful.training.fields import Place, at, child, dotted, expected, members, nearest
 
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
@@ -14,6 +14,8 @@ _BOUNDS = {
     "less_than_equal": ("at most", "le"),
     "less_than": ("below", "lt"),
 }
+# Messages that heedful gives itself.
+_OWN = ("architecture",)
 
 
 def complaints(error: ValidationError, root: Any, where: Callable[[Place], str]) -> list[str]:
@@ -24,7 +26,7 @@ def complaints(error: ValidationError, root: Any, where: Callable[[Place], str])
     """
     found: dict[Place, str] = {}
     for detail in error.errors(include_url=False):
-        place = _place(root, detail["loc"], detail["type"])
+        place = _place(root, detail["loc"])
         # The members of a union complain one by one; one sentence says what the field admits.
         found.setdefault(place, _sentence(root, place, detail))
     return [f"{here}: {said}" if (here := where(place)) else said for place, said in found.items()]
@@ -36,12 +38,17 @@ def unknown(root: Any, place: Place) -> str:
     return f"there is no setting {dotted(place)}" + (f"; did you mean {near}?" if near else ".")
 
 
-def _place(root: Any, location: Place, kind: str) -> Place:
-    """The field that is meant: pydantic adds the member of a union that it tried."""
-    if kind in ("extra_forbidden", "missing"):
-        return location
-    known = [end for end in range(len(location) + 1) if at(root, location[:end]) is not None]
-    return location[: max(known)]
+def _place(root: Any, location: Place) -> Place:
+    """The field that is meant: pydantic adds which member of a union it tried."""
+    place: Place = ()
+    annotation, tagged = root, False
+    for key in location:
+        below = None if annotation is None else child(annotation, key)
+        if below is None and len(members(annotation)) > 1 and not tagged:
+            tagged = True
+        else:
+            place, annotation, tagged = (*place, key), below, False
+    return place
 
 
 def _sentence(root: Any, place: Place, detail: Any) -> str:
@@ -55,6 +62,8 @@ def _sentence(root: Any, place: Place, detail: Any) -> str:
         if place and not told.startswith(dotted(place)) and f"{dotted(place)}." not in told:
             told = f"{dotted(place)}: {told}"
         return told if told.endswith((".", "!", "?")) else told + "."
+    if kind in _OWN:
+        return f"{dotted(place)}: {detail['msg']}."
     value = _shown(detail["input"])
     if kind in _BOUNDS:
         word, bound = _BOUNDS[kind]

@@ -1,19 +1,26 @@
 """The settings of a recipe as a tree: which there are, what each admits, and which one was probably meant.
 
-A place in the tree is a tuple of keys and list indices, `("data", "train", 0, "source")`, written `data.train.0.source`.
+A place in the tree is a tuple of keys and list indices, `("data", "train", 0, "source")`, written
+`data.train.0.source`.
 """
 
 import difflib
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from heedful.settings import Settings
 
 Place = tuple[str | int, ...]
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "the path of a file"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "the path of a file",
+}
 
 
 def dotted(place: Place) -> str:
@@ -23,15 +30,18 @@ def dotted(place: Place) -> str:
 
 def members(annotation: Any) -> tuple[Any, ...]:
     """The types that a union admits; of any other type, itself."""
-    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    if get_origin(annotation) is Annotated:
+        return members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(member for one in get_args(annotation) for member in members(one))
+    return (annotation,)
 
 
-def table(annotation: Any) -> type[Settings] | None:
-    """The class of settings that a type admits."""
-    for member in members(annotation):
-        if isinstance(member, type) and issubclass(member, Settings):
-            return member
-    return None
+def tables(annotation: Any) -> tuple[type[Settings], ...]:
+    """The classes of settings that a type admits."""
+    return tuple(
+        member for member in members(annotation) if isinstance(member, type) and issubclass(member, Settings)
+    )
 
 
 def list_of(annotation: Any) -> Any:
@@ -48,9 +58,9 @@ def child(annotation: Any, key: str | int) -> Any:
     """The type of what stands under `key`; None where there is no such setting."""
     if isinstance(key, int):
         return list_of(annotation)
-    settings = table(annotation)
-    if settings is not None and key in settings.model_fields:
-        return settings.model_fields[key].annotation
+    for settings in tables(annotation):
+        if key in settings.model_fields:
+            return settings.model_fields[key].annotation
     return dict_of(annotation)
 
 
@@ -83,7 +93,7 @@ def expected(annotation: Any) -> str:
             said += [str(value) for value in get_args(member)]
         elif list_of(member) is not None:
             said.append(f"a list, each item {expected(list_of(member))}")
-        elif table(member) is not None or dict_of(member) is not None:
+        elif tables(member) or dict_of(member) is not None:
             said.append("a table")
         elif member is not types.NoneType:
             said.append(_WORDS.get(member, getattr(member, "__name__", str(member))))
@@ -95,12 +105,12 @@ def expected(annotation: Any) -> str:
 def places(annotation: Any, start: Place = ()) -> Iterator[Place]:
     """Every setting below, tables before what is in them; of a list, its first item."""
     item = list_of(annotation)
-    if item is not None and table(item) is not None:
+    if item is not None and tables(item):
         yield from places(item, start)
-    settings = table(annotation)
-    for name, field in settings.model_fields.items() if settings else ():
-        yield (*start, name)
-        yield from places(field.annotation, (*start, name))
+    for settings in tables(annotation):
+        for name, field in settings.model_fields.items():
+            yield (*start, name)
+            yield from places(field.annotation, (*start, name))
 
 
 def nearest(root: Any, place: Place) -> str | None:
@@ -110,11 +120,15 @@ def nearest(root: Any, place: Place) -> str | None:
     >>> nearest(TrainingSettings, ("shedule", "rate")), nearest(TrainingSettings, ("warmup",))
     ('schedule.rate', 'schedule.warmup')
     """
-    there = {dotted(known): known for known in places(root)}
-    beside = table(at(root, place[:-1]))
+    there = {dotted(known): known for known in places(root) if known != place}
     # The right name in the wrong table, then a slip of the pen in the name, then one anywhere.
     same_name = [name for name, known in there.items() if known[-1] == place[-1]]
-    siblings = [dotted((*place[:-1], name)) for name in beside.model_fields] if beside else []
+    siblings = [
+        dotted((*place[:-1], name))
+        for beside in tables(at(root, place[:-1]))
+        for name in beside.model_fields
+        if name != place[-1]
+    ]
     for candidates in (same_name, siblings, list(there)):
         cutoff = 0.0 if candidates is same_name else 0.6
         if near := difflib.get_close_matches(dotted(place), candidates, n=1, cutoff=cutoff):

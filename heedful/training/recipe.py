@@ -7,7 +7,6 @@ The keys of its tables are the settings of the parts of heedful, each declared b
 relative to the folder that the command runs in, not to the file. "none" unsets what can be unset.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,20 @@ from heedful.errors import RecipeError
 from heedful.evaluation import metric_kind
 from heedful.tasks.translation import TranslationSettings
 from heedful.training.complaints import complaints, unknown
-from heedful.training.fields import Place, child, dict_of, dotted, list_of, members, only_text, optional, table
+from heedful.training.fields import (
+    Place,
+    at,
+    child,
+    dict_of,
+    dotted,
+    list_of,
+    members,
+    only_text,
+    optional,
+    tables,
+)
 from heedful.training.settings import TrainingSettings
-from heedful.training.shipped import shipped
+from heedful.training.shipped import locate, shipped
 from heedful.training.toml import lines
 
 Override = tuple[str, str]
@@ -33,7 +43,9 @@ class Recipe(TranslationSettings):
     """What is trained, on what, and how."""
 
     description: str = Field(default="", description="what this recipe is for, and how long it takes")
-    training: TrainingSettings = Field(default=TrainingSettings(), description="steps, optimizer, checkpoints")
+    training: TrainingSettings = Field(
+        default=TrainingSettings(), description="steps, optimizer, checkpoints"
+    )
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -78,7 +90,7 @@ def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(_syntax(path, str(error))) from error
     given = _override(document, overrides)
-    there = lines(text)
+    there, label = lines(text), f"recipe {name}" if str(name) in shipped() else str(path)
 
     def where(place: Place) -> str:
         """The options that are at fault, or the line of the file."""
@@ -94,30 +106,13 @@ def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
         for written in (place, plain):
             for end in range(len(written), 0, -1):
                 if written[:end] in there:
-                    return f"{path}, line {there[written[:end]]}"
-        return str(path)
+                    return f"{label}, line {there[written[:end]]}"
+        return label
 
     try:
         return Recipe.model_validate(_typed(document, Recipe), strict=True)
     except ValidationError as error:
         raise RecipeError("\n".join(complaints(error, Recipe, where))) from error
-
-
-def locate(name: str | Path) -> Path:
-    """The file of a recipe; RecipeError, with the nearest name, if there is none."""
-    path = Path(name).expanduser()
-    recipes = shipped()
-    if str(name) in recipes:
-        return recipes[str(name)]
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise RecipeError(f"{path} is a folder; a recipe is a .toml file or a name that `heedful recipes` lists.")
-    if path.suffix == ".toml" or len(path.parts) > 1:
-        raise RecipeError(f"There is no file {path}; give a .toml file or a name that `heedful recipes` lists.")
-    near = difflib.get_close_matches(str(name), recipes, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise RecipeError(f"There is no recipe named {name}; {hint}`heedful recipes` lists them.")
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -152,7 +147,7 @@ def _override(document: dict[str, Any], overrides: Sequence[Override]) -> dict[P
     wrong: list[str] = []
     for name, text in overrides:
         place = _place(name)
-        annotation = _annotation(place)
+        annotation = at(Recipe, place)
         if annotation is None:
             wrong.append(f"--{name}: {unknown(Recipe, place)}")
             continue
@@ -168,21 +163,14 @@ def _place(name: str) -> Place:
     """`data.train.source` -> ("data", "train", 0, "source")."""
     place: Place = ()
     for key in name.split("."):
-        item = list_of(_annotation(place))
+        item = list_of(at(Recipe, place))
         if item is not None and key.isdecimal():
             place = (*place, int(key))
-        elif item is not None and table(item) is not None:
+        elif item is not None and tables(item):
             place = (*place, 0, key)
         else:
             place = (*place, key)
     return place
-
-
-def _annotation(place: Place) -> Any:
-    annotation: Any = Recipe
-    for key in place:
-        annotation = child(annotation, key)
-    return annotation
 
 
 def _put(document: dict[str, Any], place: Place, value: Any) -> str | None:
@@ -215,10 +203,10 @@ def _parsed(text: str, annotation: Any) -> Any:
     if only_text(annotation):
         return text
     try:
-        table = tomllib.loads(f"value = {text}")
+        found = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        table = {}
-    value = table["value"] if len(table) == 1 and "\n" not in text else text
+        found = {}
+    value = found["value"] if len(found) == 1 and "\n" not in text else text
     item = list_of(annotation)
     if isinstance(value, str) and item is not None and only_text(item):
         return [part.strip() for part in value.split(",") if part.strip()]
@@ -233,14 +221,14 @@ def _typed(value: Any, annotation: Any) -> Any:
     if value == "none" and optional(annotation):
         return None
     item = list_of(annotation)
-    if item is not None and isinstance(value, dict) and table(item) is not None:
+    if item is not None and isinstance(value, dict) and tables(item):
         value = [value]
     if item is not None and isinstance(value, list):
         return tuple(_typed(entry, item) for entry in value)
     if isinstance(value, str) and Path in members(annotation):
         return Path(value)
     if isinstance(value, Mapping):
-        if table(annotation) is None and dict_of(annotation) is None:
+        if not tables(annotation) and dict_of(annotation) is None:
             return value
         return {key: _typed(entry, child(annotation, key)) for key, entry in value.items()}
     return value

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from heedful.settings import Settings
-from heedful.training.machine import Precision
+from heedful.machine import Precision
 from heedful.training.schedule import ScheduleSettings
 
 

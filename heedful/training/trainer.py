@@ -24,7 +24,7 @@ from heedful.models.face import SequenceToSequence
 from heedful.tasks.translation import Translation
 from heedful.training import averaging, objective
 from heedful.training.checkpoint import TENSORS, Checkpoints, random_state, restore_random_state
-from heedful.training.machine import resolve_device, resolve_precision
+from heedful.machine import resolve_device, resolve_precision
 from heedful.training.progress import Progress
 from heedful.training.run import Run
 from heedful.training.schedule import Schedule

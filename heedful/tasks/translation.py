@@ -1,0 +1,292 @@
+"""Translation as a task: from raw parallel text to batches, and from a model to scores.
+
+`prepare` checks the corpora, learns the tokenizers and writes the tokens to a memory-mapped store, all in the run's
+folder and all deterministic; it does nothing where that has been done already. Any job that reads one sequence and
+writes another is this task: dates, reversing, transliteration.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import Field, model_validator
+from rich.table import Table
+
+from heedful.data.batching import Batch, Batches, BatchSettings, Side
+from heedful.data.check import CheckSettings, Report, add_unknown_rate, checked_pairs
+from heedful.data.corpus import CorpusSettings, read_pairs
+from heedful.data.named import resolve
+from heedful.data.store import PairStore
+from heedful.decoding import SearchSettings
+from heedful.errors import DataError
+from heedful.evaluation import Score, corpus_score, evaluate
+from heedful.models import ModelSettings, TransformerSettings, build
+from heedful.models.face import SequenceToSequence
+from heedful.settings import Settings
+from heedful.tasks import model_folder
+from heedful.tasks.translator import Translator
+from heedful.text.tokenizer import VARIANTS, Tokenizer, TokenizerSettings
+
+_WINDOW = 8192  # pairs that are encoded together
+
+
+class DataSettings(Settings):
+    """Which text is learnt from: a named data set, or files of one's own."""
+
+    name: str | None = Field(default=None, description="a named data set, see `heedful data`; or give train")
+    train: tuple[CorpusSettings, ...] = Field(default=(), description="corpora to train on, each with its weight")
+    validation: CorpusSettings | None = Field(default=None, description="held-out pairs to choose the best model by")
+    tests: dict[str, CorpusSettings] = Field(default={}, description="held-out pairs for the last evaluation")
+    source_language: str | None = Field(default=None, description="such as 'en'; Moses rules and BLEU depend on it")
+    target_language: str | None = Field(default=None, description="such as 'de'")
+    check: CheckSettings = Field(default=CheckSettings(), description="what is wrong with a pair")
+    batches: BatchSettings = Field(default=BatchSettings(), description="how pairs become batches")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_corpus_is_a_list_of_one(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("train"), dict):
+            values = {**values, "train": [values["train"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _named_or_own(self) -> "DataSettings":
+        if self.name is None and not self.train:
+            raise ValueError("no training data: give data.name, or data.train.source and data.train.target")
+        if self.name is not None and self.train:
+            raise ValueError("data.name and data.train are both given; leave one out")
+        if self.name is None and self.validation is None:
+            raise ValueError("no validation data: give data.validation.source and data.validation.target")
+        return self
+
+
+class TranslationSettings(Settings):
+    """What the task needs of a recipe."""
+
+    data: DataSettings
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    model: ModelSettings = TransformerSettings()
+    search: SearchSettings = SearchSettings()
+    metrics: tuple[str, ...] = ("bleu", "chrf", "ter")
+
+
+class Listener(Protocol):
+    """Whoever shows people how the preparation goes."""
+
+    def say(self, message: str | Table) -> None:
+        """Show a sentence or a table."""
+        ...
+
+
+class Translation:
+    """The corpora, tokenizers and model of one run."""
+
+    def __init__(self, settings: TranslationSettings, folder: Path, listener: Listener) -> None:
+        self.settings, self.folder, self.listener = settings, folder, listener
+        data = settings.data
+        self.train, self.validation, self.tests = data.train, data.validation, dict(data.tests)
+        self.languages = (data.source_language, data.target_language)
+        if data.name is not None:
+            named = resolve(data.name)
+            self.train, self.validation = named.train, data.validation or named.validation
+            self.tests = {**named.tests, **data.tests}
+            self.languages = (
+                data.source_language or named.source_language,
+                data.target_language or named.target_language,
+            )
+            for name, reason in named.unavailable.items():
+                listener.say(f"The test set {name} is left out: {reason}")
+        self.tokenizers: tuple[Tokenizer, Tokenizer]
+
+    def prepare(self) -> None:
+        """Check, learn the tokenizers, tokenise: once for a run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        report_file = self.folder / "check.json"
+        if not report_file.exists():
+            report = self._check()
+            self.tokenizers = self._learn()
+            self._save_tokenizers()
+            add_unknown_rate(report, "validation", self._held_out(), *self.tokenizers)
+            self._tokenise()
+            self.listener.say(report.table())
+            # Last, because its presence says that all of this is done.
+            unfinished = report_file.with_suffix(".unfinished")
+            unfinished.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
+            unfinished.rename(report_file)
+        self.tokenizers = self._load_tokenizers()
+        self._stores = [PairStore.open(self._store(number)) for number in range(len(self.train))]
+
+    def build(self) -> SequenceToSequence:
+        """A new model, its weights from PyTorch's random generator."""
+        source, target = self.tokenizers
+        return build(self.settings.model, len(source), len(target))
+
+    def batches(self, seed: int) -> Batches:
+        """The training batches."""
+        weighted = [(store, corpus.weight) for store, corpus in zip(self._stores, self.train, strict=True)]
+        expand = None
+        if self.settings.tokenizer.dropout:
+            words = json.loads(self._words().read_text(encoding="utf-8"))
+            expand = partial(_sampled, self.tokenizers, words)
+        return Batches(weighted, self.settings.data.batches, seed, expand=expand)
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """The validation pairs, once."""
+        store = PairStore.open(self.folder / "validation.arrow")
+        settings = BatchSettings(tokens=self.settings.data.batches.tokens, shapes="exact", maximum_length=10**6)
+        for batch in Batches([(store, 1.0)], settings, seed=0):
+            if batch.epoch:
+                return
+            yield batch
+
+    def translator(self, model: SequenceToSequence) -> Translator:
+        """The model with its tokenizers, ready to translate."""
+        return Translator(
+            model, *self.tokenizers, languages=self.languages, search=self.settings.search
+        )
+
+    def save(self, model: SequenceToSequence, folder: Path, trained: Mapping[str, Any]) -> None:
+        """Write the model folder: what is shared and loaded."""
+        model_folder.save(
+            folder,
+            model,
+            self.settings.model,
+            *self.tokenizers,
+            languages=self.languages,
+            search=self.settings.search,
+            trained={**self.facts(), **trained},
+        )
+
+    def validate(self, model: SequenceToSequence, metric: str) -> float:
+        """Score the translations of the validation sources, found with the recipe's own search."""
+        sources, references = self._sides(self._held_out())
+        hypotheses = self.translator(model).translate(sources)
+        return corpus_score(metric, hypotheses, references, language=self.languages[1])
+
+    def evaluate(self, translator: Translator) -> dict[str, list[Score]]:
+        """Score the translations of every test set."""
+        scores = {}
+        for name, corpus in self.tests.items():
+            sources, references = self._sides(corpus)
+            scores[name] = evaluate(
+                translator.translate(sources), references, self.settings.metrics, language=self.languages[1]
+            )
+        return scores
+
+    def facts(self) -> dict[str, Any]:
+        """What a model folder says about the data."""
+        files = [str(file) for corpus in self.train for file in corpus.files]
+        return {"data": self.settings.data.name or files, "pairs": sum(len(store) for store in self._stores)}
+
+    def locate(self, batches: Batches, pair: int) -> str:
+        """Say where a training pair stands, for people."""
+        store, index = batches.locate(pair)
+        return f"pair {index + 1} of {self.train[store]}"
+
+    def _held_out(self) -> CorpusSettings:
+        if self.validation is None:
+            raise DataError("no validation data: give data.validation.source and data.validation.target")
+        return self.validation
+
+    def _sides(self, corpus: CorpusSettings) -> tuple[list[str], list[str]]:
+        pairs = list(read_pairs(corpus))
+        return [source for source, _ in pairs], [target for _, target in pairs]
+
+    def _check(self) -> Report:
+        report = Report(self.settings.data.check)
+        for part, corpus in {"validation": self._held_out(), **self.tests}.items():
+            for _ in checked_pairs(corpus, report, part):
+                pass
+        for corpus in self.train:
+            for _ in checked_pairs(corpus, report):
+                pass
+        if not any(section.kept for section in report.sections if section.part == "train"):
+            raise DataError("No training pair is left after the check; see data.check for what is left out.")
+        return report
+
+    def _pairs(self, corpora: Sequence[CorpusSettings]) -> Iterator[tuple[str, str]]:
+        """The pairs that are trained on: those that the check lets through."""
+        report = Report(self.settings.data.check)
+        if {"pair_overlap", "source_overlap"} & set(self.settings.data.check.leave_out):
+            for part, corpus in {"validation": self._held_out(), **self.tests}.items():
+                for _ in checked_pairs(corpus, report, part):
+                    pass
+        for corpus in corpora:
+            yield from checked_pairs(corpus, report)
+
+    def _learn(self) -> tuple[Tokenizer, Tokenizer]:
+        settings, (source, target) = self.settings.tokenizer, self.languages
+
+        def side(number: int) -> Iterator[str]:
+            return (pair[number] for pair in self._pairs(self.train))
+
+        if not settings.joint:
+            return Tokenizer.train(side(0), settings, source), Tokenizer.train(side(1), settings, target)
+        if source is None or target is None or source == target:
+            both = (text for pair in self._pairs(self.train) for text in pair)
+            tokenizer = Tokenizer.train(both, settings, source or target)
+            return tokenizer, tokenizer
+        tokenizer = Tokenizer.train({source: side(0), target: side(1)}, settings)
+        return tokenizer, tokenizer.for_language(target)
+
+    def _save_tokenizers(self) -> None:
+        for side, tokenizer in zip(("source", "target"), self.tokenizers, strict=True):
+            tokenizer.save(self.folder / f"tokenizer.{side}.json")
+
+    def _load_tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
+        source, target = (Tokenizer.load(self.folder / f"tokenizer.{side}.json") for side in ("source", "target"))
+        return source, target
+
+    def _store(self, number: int) -> Path:
+        return self.folder / f"train.{number}.arrow"
+
+    def _words(self) -> Path:
+        return self.folder / "words.json"
+
+    def _tokenise(self) -> None:
+        """Write the ids of every pair; with subword sampling the ids of its words, segmented anew in each epoch."""
+        words: tuple[dict[str, int], dict[str, int]] = ({}, {})
+
+        def encode(texts: Sequence[str], side: int) -> list[list[int]]:
+            tokenizer = self.tokenizers[side]
+            if not self.settings.tokenizer.dropout:
+                return tokenizer.encode_batch(texts)
+            known = words[side]
+            return [[known.setdefault(word, len(known)) for word in tokenizer.words(text)] for text in texts]
+
+        for number, corpus in enumerate(self.train):
+            pairs = self._pairs([corpus])
+            PairStore.write(self._store(number), _windows(pairs, encode))
+        self._words().write_text(json.dumps([list(known) for known in words], ensure_ascii=False), encoding="utf-8")
+        plain = [tokenizer.encode_batch for tokenizer in self.tokenizers]
+        PairStore.write(
+            self.folder / "validation.arrow",
+            _windows(read_pairs(self._held_out()), lambda texts, side: plain[side](texts)),
+        )
+
+
+def _windows(pairs: Iterator[tuple[str, str]], encode: Callable[[Sequence[str], int], list[list[int]]]) -> Iterator[tuple[list[int], list[int]]]:
+    while window := list(islice(pairs, _WINDOW)):
+        sources, targets = zip(*window, strict=True)
+        yield from zip(encode(sources, 0), encode(targets, 1), strict=True)
+
+
+def _sampled(
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    words: list[list[str]],
+    ids: np.ndarray,
+    side: Side,
+    key: tuple[int, int, int],
+) -> list[int]:
+    """Segment the words of one side of a pair at random: another way in each epoch, the same way in each process."""
+    number = 0 if side == "source" else 1
+    tokenizer, table = tokenizers[number], words[number]
+    variants = np.random.default_rng((*key, number)).integers(VARIANTS, size=len(ids))
+    tokens: list[int] = []
+    for word, variant in zip(ids.tolist(), variants.tolist(), strict=True):
+        tokens += tokenizer.sample(table[word], variant)
+    return tokens

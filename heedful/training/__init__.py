@@ -1,0 +1,1 @@
+"""How a model learns: recipes, runs, the trainer and what it is made of."""
