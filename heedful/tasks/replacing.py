@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from heedful.durable import flush
+
 
 def standing(folder: Path) -> Path | None:
     """Give what stands at `folder`: itself, or the previous one where a replacement stopped half-way, or None."""
@@ -38,14 +40,14 @@ def replacing(folder: Path, own: Collection[str]) -> Iterator[Path]:
             _carry_over(old, writing, own)
         for parent, _, files in os.walk(writing):
             for name in files:
-                _sync(Path(parent, name))
-            _sync(Path(parent))
+                flush(Path(parent, name))
+            flush(Path(parent))
         if folder.exists():
             # Left by a crash after the last rename; what stands at `folder` is complete and newer.
             shutil.rmtree(previous, ignore_errors=True)
             folder.rename(previous)
         writing.rename(folder)
-        _sync(folder.parent)
+        flush(folder.parent)
     finally:
         shutil.rmtree(writing, ignore_errors=True)
     shutil.rmtree(previous, ignore_errors=True)
@@ -63,14 +65,3 @@ def _carry_over(old: Path, new: Path, own: Collection[str]) -> None:
             shutil.copytree(entry, new / entry.name, symlinks=True)
         else:
             shutil.copy2(entry, new / entry.name, follow_symlinks=False)
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a file, or the list of files in a folder, is on the disk."""
-    if path.is_symlink() or (path.is_dir() and os.name == "nt"):  # Windows cannot open folders
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

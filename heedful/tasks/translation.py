@@ -22,6 +22,7 @@ from heedful.data.corpus import CorpusSettings, read_pairs
 from heedful.data.named import resolve
 from heedful.data.store import PairStore
 from heedful.decoding import SearchSettings
+from heedful.durable import write_text
 from heedful.errors import DataError
 from heedful.evaluation import Score, corpus_score, evaluate
 from heedful.models import ModelSettings, TransformerSettings, build
@@ -38,10 +39,16 @@ class DataSettings(Settings):
     """Which text is learnt from: a named data set, or files of one's own."""
 
     name: str | None = Field(default=None, description="a named data set, see `heedful data`; or give train")
-    train: tuple[CorpusSettings, ...] = Field(default=(), description="corpora to train on, each with its weight")
-    validation: CorpusSettings | None = Field(default=None, description="held-out pairs to choose the best model by")
+    train: tuple[CorpusSettings, ...] = Field(
+        default=(), description="corpora to train on, each with its weight"
+    )
+    validation: CorpusSettings | None = Field(
+        default=None, description="held-out pairs to choose the best model by"
+    )
     tests: dict[str, CorpusSettings] = Field(default={}, description="held-out pairs for the last evaluation")
-    source_language: str | None = Field(default=None, description="such as 'en'; Moses rules and BLEU depend on it")
+    source_language: str | None = Field(
+        default=None, description="such as 'en'; Moses rules and BLEU depend on it"
+    )
     target_language: str | None = Field(default=None, description="such as 'de'")
     check: CheckSettings = Field(default=CheckSettings(), description="what is wrong with a pair")
     batches: BatchSettings = Field(default=BatchSettings(), description="how pairs become batches")
@@ -114,9 +121,7 @@ class Translation:
             self._tokenise()
             self.listener.say(report.table())
             # Last, because its presence says that all of this is done.
-            unfinished = report_file.with_suffix(".unfinished")
-            unfinished.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
-            unfinished.rename(report_file)
+            write_text(report_file, json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
         self.tokenizers = self._load_tokenizers()
         self._stores = [PairStore.open(self._store(number)) for number in range(len(self.train))]
 
@@ -137,7 +142,9 @@ class Translation:
     def validation_batches(self) -> Iterator[Batch]:
         """The validation pairs, once."""
         store = PairStore.open(self.folder / "validation.arrow")
-        settings = BatchSettings(tokens=self.settings.data.batches.tokens, shapes="exact", maximum_length=10**6)
+        settings = BatchSettings(
+            tokens=self.settings.data.batches.tokens, shapes="exact", maximum_length=10**6
+        )
         for batch in Batches([(store, 1.0)], settings, seed=0):
             if batch.epoch:
                 return
@@ -145,9 +152,7 @@ class Translation:
 
     def translator(self, model: SequenceToSequence) -> Translator:
         """The model with its tokenizers, ready to translate."""
-        return Translator(
-            model, *self.tokenizers, languages=self.languages, search=self.settings.search
-        )
+        return Translator(model, *self.tokenizers, languages=self.languages, search=self.settings.search)
 
     def save(self, model: SequenceToSequence, folder: Path, trained: Mapping[str, Any]) -> None:
         """Write the model folder: what is shared and loaded."""
@@ -238,7 +243,9 @@ class Translation:
             tokenizer.save(self.folder / f"tokenizer.{side}.json")
 
     def _load_tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
-        source, target = (Tokenizer.load(self.folder / f"tokenizer.{side}.json") for side in ("source", "target"))
+        source, target = (
+            Tokenizer.load(self.folder / f"tokenizer.{side}.json") for side in ("source", "target")
+        )
         return source, target
 
     def _store(self, number: int) -> Path:
@@ -261,7 +268,9 @@ class Translation:
         for number, corpus in enumerate(self.train):
             pairs = self._pairs([corpus])
             PairStore.write(self._store(number), _windows(pairs, encode))
-        self._words().write_text(json.dumps([list(known) for known in words], ensure_ascii=False), encoding="utf-8")
+        self._words().write_text(
+            json.dumps([list(known) for known in words], ensure_ascii=False), encoding="utf-8"
+        )
         plain = [tokenizer.encode_batch for tokenizer in self.tokenizers]
         PairStore.write(
             self.folder / "validation.arrow",
@@ -269,7 +278,9 @@ class Translation:
         )
 
 
-def _windows(pairs: Iterator[tuple[str, str]], encode: Callable[[Sequence[str], int], list[list[int]]]) -> Iterator[tuple[list[int], list[int]]]:
+def _windows(
+    pairs: Iterator[tuple[str, str]], encode: Callable[[Sequence[str], int], list[list[int]]]
+) -> Iterator[tuple[list[int], list[int]]]:
     while window := list(islice(pairs, _WINDOW)):
         sources, targets = zip(*window, strict=True)
         yield from zip(encode(sources, 0), encode(targets, 1), strict=True)

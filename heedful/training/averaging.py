@@ -1,8 +1,9 @@
 """Averages of weights, which score better than the last weights themselves.
 
-- `ema`: avg <- decay * avg + (1 - decay) * weights after every step, with a smaller decay in the first steps (min(decay,
-  (1 + step) / (10 + step))), so that the random start is soon forgotten.
-- `checkpoints`: the mean of the weights at the last n validations (Vaswani et al. 2017, section 6.1: the last 5 or 20).
+- `ema`: avg <- decay * avg + (1 - decay) * weights after every step; the decay is smaller in the first steps, min(decay,
+  (1 + step) / (10 + step)), so that the random start is soon forgotten.
+- `checkpoints`: the mean of the weights at the last n validations (Vaswani et al. 2017, section 6.1: the last 5 or
+  20).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

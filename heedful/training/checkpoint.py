@@ -6,7 +6,6 @@ with the right name is complete. Reading one runs no code.
 """
 
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from heedful.durable import flush
 from heedful.errors import CheckpointError, TrainingError
 
 TENSORS = "tensors.safetensors"
@@ -85,20 +85,13 @@ class Checkpoints:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def flush(path: Path) -> None:
-    """Make sure that a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state of every random generator: tensors, and what fits JSON."""
     tensors = {"random/torch": torch.get_rng_state()}
     if torch.cuda.is_available():
-        tensors |= {f"random/cuda{device}": state for device, state in enumerate(torch.cuda.get_rng_state_all())}
+        tensors |= {
+            f"random/cuda{device}": state for device, state in enumerate(torch.cuda.get_rng_state_all())
+        }
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     tensors["random/numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
     version, internal, gauss_next = random.getstate()

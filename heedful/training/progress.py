@@ -65,8 +65,8 @@ class Progress:
             self._bar.update(self._task, numbers=numbers)
         if splits:
             self.say(
-                f"Memory did not suffice for {splits} batches up to step {step:,}; they were computed in parts, with the "
-                "same result. A smaller data.batches.tokens with training.accumulate avoids it."
+                f"Memory did not suffice for {splits} batches up to step {step:,}; they were computed in parts, with "
+                "the same result. A smaller data.batches.tokens with training.accumulate avoids it."
             )
 
     @contextmanager

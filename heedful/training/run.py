@@ -1,14 +1,14 @@
 """A run: the folder in which a training keeps all that it is and has done.
 
-    runs/NAME/
-      recipe.toml       the recipe as resolved; a run is only continued with the same one
-      data/             what was found in the corpora, and their tokens (memory-mapped)
-      tokenizer*.json   the vocabulary
-      checkpoints/      to go on from
-      log.jsonl         losses and scores; the same bytes however often the run was interrupted
-      timing.jsonl      speed and memory, which differ from time to time
-      model/            the best model so far: what is shared and loaded
-      evaluation.json   the scores on the test sets, when training has ended
+runs/NAME/
+  recipe.toml       the recipe as resolved; a run is only continued with the same one
+  data/             what was found in the corpora, and their tokens (memory-mapped)
+  tokenizer*.json   the vocabulary
+  checkpoints/      to go on from
+  log.jsonl         losses and scores; the same bytes however often the run was interrupted
+  timing.jsonl      speed and memory, which differ from time to time
+  model/            the best model so far: what is shared and loaded
+  evaluation.json   the scores on the test sets, when training has ended
 """
 
 import json
@@ -45,7 +45,9 @@ class Log:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise TrainingError(f"{self.path} cannot be written: {error}. Make room and start again.") from error
+            raise TrainingError(
+                f"{self.path} cannot be written: {error}. Make room and start again."
+            ) from error
 
     def length(self) -> int:
         """How many bytes there are, all of them on the disk after this call."""

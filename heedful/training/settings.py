@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from heedful.settings import Settings
 from heedful.machine import Precision
+from heedful.settings import Settings
 from heedful.training.schedule import ScheduleSettings
 
 
@@ -23,7 +23,9 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW); none in the paper")
     # Vaswani et al. 2017, section 5.4; on the reference 1 - eps, on each other token eps / (V - 1).
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="eps of label smoothing")
-    clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; none in the paper")
+    clip: float | None = Field(
+        default=None, gt=0, description="largest norm of the gradient; none in the paper"
+    )
     accumulate: int = Field(default=1, ge=1, description="batches for one update")
     precision: Precision = Field(
         default="auto", description="bfloat16 where the processor computes it natively, float32 elsewhere"
@@ -32,13 +34,20 @@ class TrainingSettings(Settings):
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores when unset")
     # Averaging weights takes the noise of the last steps out; the paper averages the last 5 or 20 checkpoints.
     averaging: Literal["none", "ema", "checkpoints"] = Field(
-        default="none", description="validate and keep the weights as they are, their moving average, or a mean"
+        default="none",
+        description="validate and keep the weights as they are, their moving average, or a mean",
     )
-    ema_decay: float = Field(default=0.999, gt=0, lt=1, description="ema: how much of the average each step keeps")
-    average_last: int = Field(default=5, ge=2, description="checkpoints: how many validations' weights are averaged")
+    ema_decay: float = Field(
+        default=0.999, gt=0, lt=1, description="ema: how much of the average each step keeps"
+    )
+    average_last: int = Field(
+        default=5, ge=2, description="checkpoints: how many validations' weights are averaged"
+    )
     validate_every: int = Field(default=1000, ge=1, description="steps between validations")
     checkpoint_every: int = Field(default=1000, ge=1, description="steps between checkpoints")
-    keep: int = Field(default=2, ge=1, description="checkpoints kept, beside what averaging needs and the best model")
+    keep: int = Field(
+        default=2, ge=1, description="checkpoints kept, beside what averaging needs and the best model"
+    )
     log_every: int = Field(default=100, ge=1, description="steps between lines of log.jsonl")
     metric: str = Field(default="bleu", description="what is best: loss, bleu, chrf, exact-match, ...")
     patience: int | None = Field(
@@ -48,7 +57,9 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> "TrainingSettings":
         if self.schedule.warmup > self.steps:
-            raise ValueError(f"warmup ({self.schedule.warmup}) is longer than the training ({self.steps} steps)")
+            raise ValueError(
+                f"warmup ({self.schedule.warmup}) is longer than the training ({self.steps} steps)"
+            )
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
             raise ValueError(f"device is 'auto', 'cpu' or 'cuda', got {self.device!r}")
         return self

@@ -34,7 +34,9 @@ class Totals:
 class Stepper:
     """Updates a model's weights, a group of batches at a time."""
 
-    def __init__(self, model: SequenceToSequence, settings: TrainingSettings, device: str, precision: str) -> None:
+    def __init__(
+        self, model: SequenceToSequence, settings: TrainingSettings, device: str, precision: str
+    ) -> None:
         self.model, self.settings, self.device = model, settings, device
         self.autocast = precision == "bfloat16"
         self.optimizer = torch.optim.AdamW(
@@ -56,12 +58,16 @@ class Stepper:
                 smoothed, likelihood, tokens = self._gradients(batches, parts)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in _NO_MEMORY):
+                if not isinstance(error, MemoryError) and not any(
+                    words in str(error).lower() for words in _NO_MEMORY
+                ):
                     raise
                 failure = str(error).splitlines()[0] if str(error) else "out of memory"
             # Outside of the handler, so that the frames that hold the failed step's tensors are gone.
             self._make_room()
-            rows, width = max((batch.source.shape for batch in batches), key=lambda shape: shape[0] * shape[1])
+            rows, width = max(
+                (batch.source.shape for batch in batches), key=lambda shape: shape[0] * shape[1]
+            )
             if parts >= rows:
                 raise TrainingError(
                     f"Step {number} does not fit in memory even one pair at a time (width {width}): {failure}. "

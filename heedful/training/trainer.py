@@ -20,11 +20,11 @@ from torch import Tensor
 
 from heedful.errors import CheckpointError
 from heedful.evaluation import METRICS
+from heedful.machine import resolve_device, resolve_precision
 from heedful.models.face import SequenceToSequence
 from heedful.tasks.translation import Translation
 from heedful.training import averaging, objective
 from heedful.training.checkpoint import TENSORS, Checkpoints, random_state, restore_random_state
-from heedful.machine import resolve_device, resolve_precision
 from heedful.training.progress import Progress
 from heedful.training.run import Run
 from heedful.training.schedule import Schedule
@@ -61,7 +61,9 @@ class Trainer:
         self.schedule = Schedule(settings.schedule, task.settings.model.d_model, settings.steps)
         self.batches = task.batches(settings.seed)
         self.average = (
-            averaging.MovingAverage(self.parameters, settings.ema_decay) if settings.averaging == "ema" else None
+            averaging.MovingAverage(self.parameters, settings.ema_decay)
+            if settings.averaging == "ema"
+            else None
         )
         self.checkpoints = Checkpoints(run.checkpoints)
         self.totals = Totals()
@@ -116,10 +118,18 @@ class Trainer:
     def _log(self, rate: float, epoch: int, speed: float) -> None:
         means = self.totals.means()
         self.run.log.add(
-            event="training", step=self.done, epoch=epoch, **means, learning_rate=rate, tokens=self.totals.tokens
+            event="training",
+            step=self.done,
+            epoch=epoch,
+            **means,
+            learning_rate=rate,
+            tokens=self.totals.tokens,
         )
         self.run.timing.add(
-            step=self.done, target_tokens_per_second=round(speed), resident_mb=resident_mb(), splits=self.totals.splits
+            step=self.done,
+            target_tokens_per_second=round(speed),
+            resident_mb=resident_mb(),
+            splits=self.totals.splits,
         )
         self.progress.loss(self.done, means["loss"], rate, speed, self.totals.splits)
         self.totals = Totals()
@@ -165,7 +175,11 @@ class Trainer:
     def _validation_steps(self) -> list[int]:
         """The steps of the last validations whose checkpoints are averaged."""
         every, last = self.settings.validate_every, self.settings.steps
-        steps = [step for step in self.checkpoints.steps() if step <= self.done and (step % every == 0 or step == last)]
+        steps = [
+            step
+            for step in self.checkpoints.steps()
+            if step <= self.done and (step % every == 0 or step == last)
+        ]
         return steps[-self.settings.average_last :]
 
     def _write_checkpoint(self) -> None:
