@@ -48,6 +48,10 @@ class TrainingSettings(Settings):
     keep: int = Field(
         default=2, ge=1, description="checkpoints kept, beside what averaging needs and the best model"
     )
+    tensorboard: bool = Field(
+        default=False,
+        description="write curves for TensorBoard too, into the run's folder (extra: tensorboard)",
+    )
     log_every: int = Field(default=100, ge=1, description="steps between lines of log.jsonl")
     metric: str = Field(default="bleu", description="what is best: loss, bleu, chrf, exact-match, ...")
     patience: int | None = Field(

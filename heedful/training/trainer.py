@@ -30,6 +30,7 @@ from heedful.training.run import Run
 from heedful.training.schedule import Schedule
 from heedful.training.settings import TrainingSettings
 from heedful.training.step import Stepper, Totals
+from heedful.training.tensorboard import Board
 
 Ending = Literal["finished", "patience", "interrupted"]
 
@@ -72,12 +73,13 @@ class Trainer:
         self.best_step = 0
         self.waited = 0
         self.validation_due = False
+        self.board: Board | None = None
         self._signal: int | None = None
 
     def train(self) -> Outcome:
         """Train until the last step, until patience ends, or until a signal; each leaves a checkpoint."""
         self._resume()
-        with self._signals(), self.progress.training(self.done, self.settings.steps):
+        with self._board(), self._signals(), self.progress.training(self.done, self.settings.steps):
             while True:
                 if self.validation_due:
                     self._validate()
@@ -131,6 +133,8 @@ class Trainer:
             resident_mb=resident_mb(),
             splits=self.totals.splits,
         )
+        if self.board is not None:
+            self.board.add(self.done, **means, learning_rate=rate, target_tokens_per_second=speed)
         self.progress.loss(self.done, means["loss"], rate, speed, self.totals.splits)
         self.totals = Totals()
 
@@ -150,6 +154,8 @@ class Trainer:
                 self.waited += 1
         self.schedule.validated(improved)
         self.run.log.add(event="validation", step=self.done, nll=loss, **{metric: score}, best=improved)
+        if self.board is not None:
+            self.board.add(self.done, **{"validation/nll": loss, f"validation/{metric}": score})
         self.progress.validated(self.done, loss, metric, score, improved)
         self.validation_due = False
 
@@ -236,6 +242,17 @@ class Trainer:
 
     def _outcome(self, ending: Ending) -> Outcome:
         return Outcome(ending, self.done, self.best, self.best_step, self._signal)
+
+    @contextmanager
+    def _board(self) -> Iterator[None]:
+        """Keep TensorBoard's files open, if they are wanted."""
+        if self.settings.tensorboard:
+            self.board = Board(self.run.folder / "tensorboard", self.done + 1)
+        try:
+            yield
+        finally:
+            if self.board is not None:
+                self.board.close()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

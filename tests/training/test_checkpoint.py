@@ -62,7 +62,9 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_says_so(tmp_path, monkeyp
     assert not list(tmp_path.glob(".unfinished-*"))
 
 
-@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(file.read_bytes()[:20]), lambda file: file.unlink()])
+@pytest.mark.parametrize(
+    "damage", [lambda file: file.write_bytes(file.read_bytes()[:20]), lambda file: file.unlink()]
+)
 def test_a_damaged_checkpoint_is_named(tmp_path, damage):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.write(1, {"w": torch.ones(100)}, {})

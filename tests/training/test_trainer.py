@@ -1,12 +1,15 @@
 """A training that is interrupted anywhere and started again is the training that was not interrupted."""
 
+import os
 import shutil
+import signal
+import sys
 
 import pytest
 import torch
 from rich.console import Console
 
-from heedful.errors import CheckpointError
+from heedful.errors import CheckpointError, TrainingError
 from heedful.tasks.translation import Translation
 from heedful.training.progress import Progress
 from heedful.training.recipe import Recipe
@@ -53,7 +56,14 @@ def recipe(corpus, **training):
                 "batches": {"tokens": 160},
             },
             "tokenizer": {"kind": "bpe", "vocabulary_size": 40, "byte_fallback": False, "dropout": 0.2},
-            "model": {"d_model": 16, "d_ff": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1},
+            "model": {
+                "d_model": 16,
+                "d_ff": 32,
+                "heads": 2,
+                "encoder_layers": 1,
+                "decoder_layers": 1,
+                "dropout": 0.1,
+            },
             "search": {"beam": 2},
             "metrics": ["exact-match"],
             "training": {
@@ -115,7 +125,9 @@ def test_a_kill_while_validating_validates_again(corpus, tmp_path, monkeypatch):
 
 
 def test_patience_ends_a_run_and_stays_ended(corpus, tmp_path):
-    settings = recipe(corpus, steps=1000, patience=1, schedule={"kind": "constant", "rate": 1e-9, "warmup": 0})
+    settings = recipe(
+        corpus, steps=1000, patience=1, schedule={"kind": "constant", "rate": 1e-9, "warmup": 0}
+    )
     trainer, outcome = train(settings, tmp_path)
     assert outcome.ending == "patience"
     assert outcome.step < 1000
@@ -129,8 +141,6 @@ def test_a_signal_ends_the_run_with_a_checkpoint_at_that_step(corpus, tmp_path):
 
     class Signalled(Quiet):
         def step(self, step):
-            import os
-            import signal
 
             if step == 13:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -162,3 +172,18 @@ def test_a_checkpoint_of_another_model_is_refused(corpus, tmp_path):
     other["model"] |= {"d_model": 32}
     with pytest.raises(CheckpointError, match="does not belong to this recipe"):
         train(Recipe.model_validate(other), tmp_path)
+
+
+def test_curves_for_tensorboard(corpus, tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(recipe(corpus, tensorboard=True), tmp_path)
+    curves = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert {"loss", "learning_rate", "validation/chrf"} <= set(curves.Tags()["scalars"])
+    assert [point.step for point in curves.Scalars("validation/chrf")] == [10, 20, 30]
+
+
+def test_a_missing_extra_is_named_with_its_install_line(corpus, tmp_path, monkeypatch):
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match=r"pip install 'heedful\[tensorboard\]'"):
+        train(recipe(corpus, tensorboard=True), tmp_path)
