@@ -8,6 +8,7 @@ and gradients. What is attended to can be watched from outside with `heedful.att
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from heedful.attention import tap
@@ -42,7 +43,7 @@ def attend(
     kernel: how to compute it; "auto" takes the fastest that is exact
 
     Gives (batch, heads, queries, d_v). Raises ValueError for shapes that do not fit together, a mask that is not
-    bool, and a kernel that cannot express what is asked.
+    bool, and a kernel that does not exist or cannot express what is asked.
 
     >>> import torch
     >>> query = key = torch.eye(2).reshape(1, 1, 2, 2)
@@ -50,7 +51,7 @@ def attend(
     tensor([0.3302, 0.6698])
     """
     score = score or ScaledDot()
-    _check(query, key, value, mask)
+    _check(query, key, value, score, mask)
     chosen = _choose(query, key, value, score, dropout) if kernel == "auto" else kernel
     if chosen == "fused":
         if (reason := fused.refusal(query, value, score, dropout)) is not None:
@@ -74,7 +75,7 @@ def _choose(query: Tensor, key: Tensor, value: Tensor, score: ScaledDot, dropout
     return "explicit" if query.shape[2] * key.shape[2] <= EXPLICIT_WEIGHTS else "fused"
 
 
-def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
+def _check(query: Tensor, key: Tensor, value: Tensor, score: ScaledDot, mask: Tensor | None) -> None:
     shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
     if not query.ndim == key.ndim == value.ndim == 4:
         raise ValueError(f"attend takes four dimensions (batch, heads, length, width), got {shapes}.")
@@ -84,5 +85,19 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> No
         raise ValueError(f"Each key needs a value: the first three dimensions differ in {shapes}.")
     if query.shape[0] != key.shape[0] or query.shape[1] % key.shape[1]:
         raise ValueError(f"The batches must agree and heads be a multiple of kv_heads, got {shapes}.")
-    if mask is not None and str(mask.dtype) != "torch.bool":
+    if mask is not None and mask.dtype != torch.bool:
         raise ValueError(f"A mask is bool (True = may attend), got {mask.dtype}.")
+    # (batch, heads, queries, keys); a larger mask would widen the result without a word.
+    weights = (*query.shape[:3], key.shape[2])
+    for name, given in (("mask", mask), ("bias", score.bias)):
+        if given is not None and not _broadcasts(given.shape, weights):
+            raise ValueError(
+                f"The {name} {tuple(given.shape)} does not broadcast to (batch, heads, queries, keys) = {weights}."
+            )
+
+
+def _broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    """Whether a tensor of `shape` can be expanded to `full`."""
+    if len(shape) > len(full):
+        return False
+    return all(size in (1, whole) for size, whole in zip(reversed(shape), reversed(full), strict=False))

@@ -77,7 +77,9 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         kv_heads = kv_heads or heads
         if d_head is None and d_model % heads:
-            raise ValueError(f"d_model ({d_model}) must be a multiple of heads ({heads}), or d_head be given.")
+            raise ValueError(
+                f"d_model ({d_model}) must be a multiple of heads ({heads}), or d_head be given."
+            )
         if heads % kv_heads:
             raise ValueError(f"heads ({heads}) must be a multiple of kv_heads ({kv_heads}).")
         self.heads, self.kv_heads, self.d_head = heads, kv_heads, d_head or d_model // heads
@@ -116,15 +118,20 @@ class MultiHeadAttention(nn.Module):
         positions: of x, (queries,) or (batch, queries); needed when rotary
         bias: added to the scores, broadcasts to (batch, heads, queries, keys)
 
-        Gives the attended vectors (batch, queries, d_model) and the keys and values attended to.
+        Gives the attended vectors (batch, queries, d_model) and the keys and values attended to. Raises ValueError
+        for rotary self-attention without positions, and for a past of cross-attention.
         """
         if memory is None:
+            if self.rotary and positions is None:
+                raise ValueError("Rotary self-attention needs the positions of x, got None.")
             query, key, value = linear(x, self.in_weight, self.in_bias).split(self.split, -1)
             query, key = self._heads(query, positions), self._heads(key, positions)
             seen = KeyValue(key, self._heads(value))
             if past is not None:
                 seen = past.append(seen)
         else:
+            if past is not None:
+                raise ValueError("Attention to a memory takes no past: the past is of self-attention.")
             query = self._heads(linear(x, *self._part(slice(None, self.split[0]))))
             seen = memory if isinstance(memory, KeyValue) else self.project(memory)
         attended = attend(

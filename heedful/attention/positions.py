@@ -7,7 +7,8 @@
   that their product depends on the distance only.
 - `relative_buckets`: the buckets of T5's learned relative biases (Raffel et al. 2020, section 2.1).
 
-Positions are integers given by the caller, never read off a tensor's corner, so that a cached step and a full pass agree.
+Positions are integers given by the caller, never read off a tensor's corner, so that a cached step and a full pass
+agree.
 """
 
 import math
@@ -24,8 +25,12 @@ def sinusoidal(
 
     >>> sinusoidal(torch.tensor([0, 1]), 4).round(decimals=3)
     tensor([[0.0000, 1.0000, 0.0000, 1.0000],
-            [0.8415, 0.5403, 0.0100, 0.9999]])
+            [0.8410, 0.5400, 0.0100, 1.0000]])
+
+    Raises ValueError for an odd width: sines and cosines come in pairs.
     """
+    if width % 2:
+        raise ValueError(f"Sinusoidal positions need an even width, got {width}.")
     half = width // 2
     exponents = torch.arange(half, dtype=torch.float64, device=positions.device)
     exponents = exponents / half if layout == "interleaved" else exponents / max(half - 1, 1)
@@ -39,11 +44,15 @@ def rotate(vectors: Tensor, positions: Tensor) -> Tensor:
     """Turn each pair of coordinates (2i, 2i+1) of vectors (batch, heads, length, d) by positions * 10000^(-2i/d).
 
     positions: (length,) or (batch, length). Lengths of vectors are kept, and rotate(q, m) . rotate(k, n) depends on
-    m - n only (Su et al. 2021, equation 11).
+    m - n only (Su et al. 2021, equation 11). Raises ValueError for vectors of odd width.
     """
+    if vectors.shape[-1] % 2:
+        raise ValueError(f"Rotary positions need vectors of even width, got {tuple(vectors.shape)}.")
     half = vectors.shape[-1] // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=vectors.device) / half
-    angles = positions.unsqueeze(-1).float() * torch.exp(-math.log(10_000.0) * exponents)
+    # bfloat16 cannot tell position 257 from 256.
+    exact = torch.promote_types(vectors.dtype, torch.float32)
+    exponents = torch.arange(half, dtype=exact, device=vectors.device) / half
+    angles = positions.unsqueeze(-1).to(exact) * torch.exp(-math.log(10_000.0) * exponents)
     if positions.ndim == 2:
         angles = angles.unsqueeze(1)
     cosine, sine = angles.cos(), angles.sin()
@@ -53,7 +62,11 @@ def rotate(vectors: Tensor, positions: Tensor) -> Tensor:
 
 
 def relative_buckets(
-    query_positions: Tensor, key_positions: Tensor, buckets: int = 32, furthest: int = 128, both_sides: bool = True
+    query_positions: Tensor,
+    key_positions: Tensor,
+    buckets: int = 32,
+    furthest: int = 128,
+    both_sides: bool = True,
 ) -> Tensor:
     """Give the bucket of each distance key - query: one each for near distances, logarithmic ones up to `furthest`.
 

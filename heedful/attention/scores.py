@@ -24,5 +24,6 @@ class ScaledDot:
     bias: Tensor | None = None
 
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
+        """query (batch, heads, queries, d_k), key (batch, heads, keys, d_k) -> (batch, heads, queries, keys)."""
         scores = torch.matmul(query * (1.0 / math.sqrt(query.shape[-1])), key.transpose(-2, -1))
         return scores if self.bias is None else scores + self.bias

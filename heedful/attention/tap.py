@@ -1,4 +1,4 @@
-"""The tap: where `attend` tells an observer, if there is one, what was attended to.
+"""The tap: where `attend` tells its observers, if there are any, what was attended to.
 
 Without an observer this is one look at a context variable; with one, the observer keeps references to the queries
 and keys that exist anyway, so the result of the forward pass is the same bits.
@@ -20,10 +20,11 @@ class Listener(Protocol):
         ...
 
 
-LISTENER: ContextVar[Listener | None] = ContextVar("heedful-attention-listener", default=None)
+# A context variable: what another thread attends to is not heard.
+LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("heedful-attention-listeners", default=())
 
 
 def report(query: Tensor, key: Tensor, score: ScaledDot, mask: Tensor | None) -> None:
-    """Tell the listener, if there is one."""
-    if (listener := LISTENER.get()) is not None:
+    """Tell the listeners."""
+    for listener in LISTENERS.get():
         listener.hear(query, key, score, mask)

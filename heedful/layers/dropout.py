@@ -2,8 +2,8 @@
 
 PyTorch draws a Bernoulli variable for each element, 4.7 ms per million on the machine of benchmarks/RESULTS.md, which
 is a tenth of a small model's training step. Here eight elements share one 64-bit draw. The probability is thereby a
-multiple of 1/256 (0.1 becomes 26/256 = 0.1016), and the scale is that of the true probability, so that the expected
-value is kept exactly.
+multiple of 1/256 (0.1 becomes 26/256 = 0.1016; the largest is 255/256), and the scale is that of the true probability,
+so that the expected value is kept exactly.
 """
 
 import torch
@@ -25,7 +25,7 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return nn.functional.dropout(x, self.probability)
-        return x * keep_mask(x, round(self.probability * 256))
+        return x * keep_mask(x, min(round(self.probability * 256), 255))
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""

@@ -1,6 +1,8 @@
 """Token embeddings with positions.
 
     x = Dropout(sqrt(d_model) E[token] + PE[position])          (Vaswani et al. 2017, sections 3.4, 3.5, 5.4)
+
+Rotary and relative positions are added to no embedding: attention knows them.
 """
 
 import math
@@ -23,7 +25,12 @@ class Embedding(nn.Module):
     """
 
     def __init__(
-        self, table: nn.Embedding, positions: Positions, maximum_length: int, dropout: float, scale: bool = True
+        self,
+        table: nn.Embedding,
+        positions: Positions,
+        maximum_length: int,
+        dropout: float,
+        scale: bool = True,
     ) -> None:
         super().__init__()
         self.table = table
@@ -52,7 +59,7 @@ class Embedding(nn.Module):
 
 
 def embedding_table(vocabulary: int, width: int) -> nn.Embedding:
-    """Give a table of token vectors with coordinates from N(0, 1 / width): scaled by sqrt(width) they have variance 1."""
+    """Give a table of token vectors with coordinates from N(0, 1 / width): times sqrt(width) they have variance 1."""
     table = nn.Embedding(vocabulary, width)
     nn.init.normal_(table.weight, std=width**-0.5)
     return table

@@ -2,6 +2,8 @@
 
     FFN(x) = max(0, x W_1 + b_1) W_2 + b_2                      (Vaswani et al. 2017, equation 2)
     FFN(x) = (SiLU(x W_gate) * x W_up) W_down                   (SwiGLU, Shazeer 2020, equation 6; no biases)
+
+With GELU (Hendrycks and Gimpel 2016) it is the first formula with that function in place of max(0, .).
 """
 
 from typing import Literal
@@ -17,7 +19,9 @@ Activation = Literal["relu", "gelu", "swiglu"]
 class FeedForward(nn.Module):
     """Two linear maps with an activation between them, the same at every position."""
 
-    def __init__(self, d_model: int, d_ff: int, activation: Activation = "relu", dropout: float = 0.0) -> None:
+    def __init__(
+        self, d_model: int, d_ff: int, activation: Activation = "relu", dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.activation = activation
         gated = activation == "swiglu"

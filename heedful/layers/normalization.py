@@ -1,4 +1,4 @@
-"""Normalisation of a vector's coordinates: layer normalisation (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019)."""
+"""Normalisation of coordinates: layer normalisation (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019)."""
 
 from typing import Literal
 

@@ -20,7 +20,7 @@ from heedful.layers.normalization import NormKind, normalization
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What a layer is made of; the names are those of `TransformerSettings`."""
+    """What a layer is made of; the names are those of `heedful.models.settings`."""
 
     d_model: int
     d_ff: int
@@ -92,7 +92,9 @@ class TransformerLayer(nn.Module):
 class TransformerStack(nn.Module):
     """Layers on top of each other, with the relative biases that they share and the last norm of pre-norm."""
 
-    def __init__(self, shape: LayerShape, layers: int, *, cross: bool, relative: Literal["no", "both", "before"]) -> None:
+    def __init__(
+        self, shape: LayerShape, layers: int, *, cross: bool, relative: Literal["no", "both", "before"]
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(TransformerLayer(shape, cross) for _ in range(layers))
         self.norm = normalization(shape.norm_kind, shape.d_model) if shape.norm == "pre" else None

@@ -14,8 +14,7 @@ def attend(
     query: Tensor, key: Tensor, value: Tensor, score: ScaledDot, mask: Tensor | None, dropout: float
 ) -> Tensor:
     """Give softmax(score(query, key)) value, with dropout on the weights; shapes as in `heedful.attention.attend`."""
-    batch, heads, queries, _ = query.shape
-    kv_heads = key.shape[1]
+    batch, heads, kv_heads = *query.shape[:2], key.shape[1]
     if kv_heads != heads:
         # Repeated heads are views until a product reads them: (batch, kv_heads, group, keys, d).
         group = heads // kv_heads

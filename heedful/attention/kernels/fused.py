@@ -30,8 +30,11 @@ def attend(
         allowed = score.bias.to(query.dtype)
         if mask is not None:
             allowed = allowed.masked_fill(~mask, -torch.inf)
+    if allowed is not None:
+        # The fused kernel of the CPU takes two dimensions or four; with others PyTorch writes the weights out.
+        allowed = allowed[(None,) * (4 - allowed.ndim)]
     attended = torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=allowed, dropout_p=dropout, enable_gqa=key.shape[1] != query.shape[1]
     )
-    # Some backends give the mean of the values to a query that may see nothing; here it gets zeros.
-    return attended if mask is None else attended * mask.any(-1, keepdim=True)
+    # Backends differ in what a query gets that may see nothing; here it gets zeros.
+    return attended if mask is None else attended.masked_fill(~mask.any(-1, keepdim=True), 0.0)

@@ -18,7 +18,8 @@ def weights(query: Tensor, key: Tensor, score: ScaledDot, mask: Tensor | None) -
     if mask is None:
         return scores.softmax(-1)
     seen = mask.expand(scores.shape)
-    # A row without any admitted key would be softmax(-inf, ...) = NaN; its scores are set to 0 first, its weights after.
+    # A row without any admitted key would be softmax(-inf, ...) = NaN: it keeps its scores, and its weights are set to
+    # zero afterwards.
     some = seen.any(-1, keepdim=True)
     scores = scores.masked_fill(~seen & some, -torch.inf)
     return scores.softmax(-1).masked_fill(~seen, 0.0)

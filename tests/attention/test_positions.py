@@ -1,0 +1,114 @@
+"""Positions: the papers' formulas, and the laws they were made for."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heedful.attention.positions import relative_buckets, rotate, sinusoidal
+
+
+@pytest.mark.parametrize("width", [2, 8, 512])
+def test_sinusoids_are_the_formula_of_the_paper(width):
+    encoding = sinusoidal(torch.tensor([0, 1, 2, 57, 999]), width)
+    assert encoding.dtype == torch.float32
+    for row, position in zip(encoding.tolist(), (0, 1, 2, 57, 999), strict=True):
+        for i in range(width // 2):
+            angle = position / 10_000 ** (2 * i / width)
+            assert row[2 * i] == pytest.approx(math.sin(angle), abs=1e-6)
+            assert row[2 * i + 1] == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+@given(position=st.integers(0, 2000), shift=st.integers(0, 500))
+def test_the_encoding_of_a_shifted_position_is_a_rotation_that_depends_on_the_shift_only(position, shift):
+    width = 16
+    before, after = sinusoidal(torch.tensor([position, position + shift]), width).double()
+    turn = torch.zeros(width, width, dtype=torch.float64)
+    for i in range(width // 2):
+        angle = shift / 10_000 ** (2 * i / width)
+        turn[2 * i, 2 * i], turn[2 * i, 2 * i + 1] = math.cos(angle), math.sin(angle)
+        turn[2 * i + 1, 2 * i], turn[2 * i + 1, 2 * i + 1] = -math.sin(angle), math.cos(angle)
+    torch.testing.assert_close(turn @ before, after, rtol=0, atol=1e-6)
+
+
+def test_the_concatenated_layout_is_that_of_fairseq():
+    # fairseq/modules/sinusoidal_positional_embedding.py, get_embedding, in numpy.
+    width, positions = 10, np.arange(40)
+    frequencies = np.exp(np.arange(width // 2) * -(math.log(10_000) / (width // 2 - 1)))
+    angles = positions[:, None] * frequencies[None, :]
+    expected = torch.from_numpy(np.concatenate([np.sin(angles), np.cos(angles)], axis=1)).float()
+    got = sinusoidal(torch.from_numpy(positions), width, "concatenated")
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    assert not torch.allclose(got, sinusoidal(torch.from_numpy(positions), width), atol=0.1)
+
+
+def test_sinusoids_keep_the_dimensions_of_the_positions():
+    positions = torch.tensor([[0, 1], [4, 2]])
+    assert torch.equal(sinusoidal(positions, 6)[1, 0], sinusoidal(torch.tensor(4), 6))
+
+
+@given(first=st.integers(0, 1000), second=st.integers(0, 1000), shift=st.integers(0, 1000))
+def test_rotary_products_depend_on_the_distance_only(first, second, shift):
+    query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+    def product(m: int, n: int) -> float:
+        return float((rotate(query, torch.tensor([m])) * rotate(key, torch.tensor([n]))).sum())
+
+    assert product(first, second) == pytest.approx(product(first + shift, second + shift), abs=1e-10)
+
+
+def test_rotation_turns_each_pair_by_its_own_angle():
+    vectors, positions = torch.randn(1, 2, 3, 6, dtype=torch.float64), torch.tensor([0, 5, 70])
+    turned = rotate(vectors, positions)
+    pairs, expected = torch.view_as_complex(vectors.unflatten(-1, (3, 2))), turned.unflatten(-1, (3, 2))
+    angles = positions.double()[:, None] / 10_000 ** (2 * torch.arange(3).double() / 6)
+    torch.testing.assert_close(
+        torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)), expected
+    )
+    torch.testing.assert_close(turned.norm(dim=-1), vectors.norm(dim=-1))
+    assert torch.equal(turned[:, :, 0], vectors[:, :, 0])  # position 0 turns nothing
+
+
+def test_rotation_takes_positions_of_each_row():
+    vectors = torch.randn(2, 3, 4, 6)
+    positions = torch.tensor([[0, 1, 2, 3], [9, 10, 11, 12]])
+    turned = rotate(vectors, positions)
+    for row in range(2):
+        torch.testing.assert_close(turned[row], rotate(vectors[row : row + 1], positions[row])[0])
+
+
+def test_rotation_in_bfloat16_still_knows_far_positions():
+    vectors = torch.randn(1, 1, 2, 8).bfloat16()
+    positions = torch.tensor([256, 257])  # one number in bfloat16
+    exact = rotate(vectors.double(), positions)
+    turned = rotate(vectors, positions)
+    assert turned.dtype == torch.bfloat16
+    torch.testing.assert_close(turned.double(), exact, rtol=0.01, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("both_sides", "starts"),
+    # Where each bucket of distances begins, worked out by hand for 32 buckets and 128: 8 * 2^(k/2) and 16 * 8^(k/16).
+    [
+        (True, [*range(8), 8, 12, 16, 23, 32, 46, 64, 91]),
+        (False, [*range(16), 16, 19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113]),
+    ],
+)
+def test_buckets_of_distances_are_those_of_t5(both_sides, starts):
+    distances = torch.arange(300)
+    expected = [sum(start <= distance for start in starts) - 1 for distance in range(300)]
+    # A key that stands `distance` before its query.
+    before = relative_buckets(torch.tensor([299]), 299 - distances, both_sides=both_sides)
+    assert before[0].tolist() == expected
+    after = relative_buckets(torch.tensor([0]), distances, both_sides=both_sides)
+    assert after[0].tolist() == ([0, *(16 + bucket for bucket in expected[1:])] if both_sides else [0] * 300)
+
+
+def test_odd_widths_are_refused():
+    with pytest.raises(ValueError, match="even width, got 5"):
+        sinusoidal(torch.arange(3), 5)
+    with pytest.raises(ValueError, match=r"even width, got \(1, 1, 2, 3\)"):
+        rotate(torch.zeros(1, 1, 2, 3), torch.arange(2))
