@@ -28,7 +28,7 @@ def test_every_make_command_in_the_documents_is_a_target(repository: Path):
         command
         for document in documents
         for code in re.findall(r"```.*?```|`[^`\n]+`", document.read_text("utf-8"), re.DOTALL)
-        for command in re.findall(r"\bmake ([a-z][\w-]*)", code)
+        for command in re.findall(r"(?:^|`)make ([a-z][\w-]*)", code, re.MULTILINE)
     }
     assert {"demo", "test"} <= named
     assert named <= targets

@@ -296,7 +296,10 @@ class Batches:
 
     def _nothing_left(self) -> DataError:
         reasons = " and ".join(f"{left.count} {reason}" for reason, left in self._left_out.items())
-        return DataError(f"there is no pair to make batches of: {reasons or 'the corpora are empty'}.")
+        return DataError(
+            f"there is no pair to make batches of: {reasons or 'the corpora are empty'}. "
+            "Raise data.batches.maximum_length or data.batches.tokens, or split the text into sentences."
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Averages of weights, which score better than the last weights themselves.
 
-- `ema`: avg <- decay * avg + (1 - decay) * weights after every step; the decay is smaller in the first steps, min(decay,
-  (1 + step) / (10 + step)), so that the random start is soon forgotten.
+- `ema`: avg <- decay * avg + (1 - decay) * weights after every step; the decay is smaller in the first steps,
+  min(decay, (1 + step) / (10 + step)), so that the random start is soon forgotten.
 - `checkpoints`: the mean of the weights at the last n validations (Vaswani et al. 2017, section 6.1: the last 5 or
   20).
 """
@@ -28,7 +28,7 @@ class MovingAverage:
         """Take the weights after `step` in."""
         decay = min(self.decay, (1 + step) / (10 + step))
         weights = [parameter.detach() for parameter in self.parameters.values()]
-        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)  # pyright: ignore[reportPrivateUsage]
+        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ class ScheduleSettings(Settings):
     """Which curve the learning rate follows."""
 
     kind: Literal["noam", "inverse-sqrt", "cosine", "linear", "constant", "plateau"] = Field(
-        "noam", description="the curve"
+        default="noam", description="the curve"
     )
     rate: float = Field(default=1e-3, gt=0, description="peak learning rate; not used by noam")
     factor: float = Field(default=1.0, gt=0, description="noam only: what its rate is multiplied by")

@@ -1,4 +1,4 @@
-"""The curves of a run for TensorBoard, an extra: `pip install 'heedful[tensorboard]'`, then `training.tensorboard = true`."""
+"""The curves of a run for TensorBoard, an extra: `pip install 'heedful[tensorboard]'`."""
 
 from pathlib import Path
 

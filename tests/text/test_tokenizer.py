@@ -497,8 +497,8 @@ def test_an_enormous_file_is_not_read(tmp_path: Path):
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path):
+    (tmp_path / "file").write_text("")
     with pytest.raises(TokenizerError, match="the tokenizer cannot be written: File exists"):
-        (tmp_path / "file").write_text("")
         trained("bpe").save(tmp_path / "file" / "tokenizer.json")
 
 

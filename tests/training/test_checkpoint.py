@@ -56,7 +56,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_says_so(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(TrainingError, match="step 2 .*No space left.*[Ee]arlier checkpoints are intact"):
+    with pytest.raises(TrainingError, match=r"step 2 .*No space left.*[Ee]arlier checkpoints are intact"):
         checkpoints.write(2, {"w": torch.ones(1)}, {})
     assert checkpoints.steps() == [1]
     assert not list(tmp_path.glob(".unfinished-*"))
@@ -69,7 +69,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.write(1, {"w": torch.ones(100)}, {})
     damage(checkpoints.path(1) / TENSORS)
-    with pytest.raises(CheckpointError, match="step-00000001 is damaged.*Delete this folder"):
+    with pytest.raises(CheckpointError, match=r"step-00000001 is damaged.*Delete this folder"):
         checkpoints.read(1)
 
 

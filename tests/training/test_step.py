@@ -70,7 +70,9 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(mon
 
 
 def test_a_pair_that_does_not_fit_alone_stops_with_what_to_do(monkeypatch):
-    with pytest.raises(TrainingError, match="does not fit in memory even one pair at a time.*maximum_length"):
+    with pytest.raises(
+        TrainingError, match=r"does not fit in memory even one pair at a time.*maximum_length"
+    ):
         trained([batch(4)], failures=100, monkeypatch=monkeypatch)
 
 

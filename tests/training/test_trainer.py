@@ -17,7 +17,7 @@ from heedful.training.run import Run
 from heedful.training.trainer import Trainer
 
 
-class Interrupted(Exception):
+class KilledError(Exception):
     """Stands for a kill."""
 
 
@@ -30,7 +30,7 @@ class Quiet(Progress):
 
     def step(self, step):
         if step in self.interrupt_at:
-            raise Interrupted
+            raise KilledError
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(corpus, tmp_path, averaging)
     settings = recipe(corpus, averaging=averaging, average_last=2)
     _, whole = train(settings, tmp_path / "whole")
     for interrupt_at in (3, 9, 10, 17, 29):
-        with pytest.raises(Interrupted):
+        with pytest.raises(KilledError):
             train(settings, tmp_path / "pieces", [interrupt_at])
     _, pieces = train(settings, tmp_path / "pieces")
     assert pieces == whole
@@ -114,11 +114,11 @@ def test_a_kill_while_validating_validates_again(corpus, tmp_path, monkeypatch):
     def killed(self, model, metric):
         calls.append(1)
         if len(calls) == 2:
-            raise Interrupted
+            raise KilledError
         return validate(self, model, metric)
 
     monkeypatch.setattr(Translation, "validate", killed)
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         train(settings, tmp_path / "pieces")
     train(settings, tmp_path / "pieces")
     assert everything(tmp_path / "pieces") == everything(tmp_path / "whole")

@@ -1,0 +1,30 @@
+"""Where a command's input comes from: a file, or standard input."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from heedful.data.corpus import read_lines
+from heedful.errors import DataError
+
+
+def lines(path: Path | None) -> Iterator[str]:
+    """The lines of a file (plain, .gz or .zst), or of standard input for None, as they come, without line ends.
+
+    Only a line feed ends a line. Raises DataError, with the number of the line, for what is not text in UTF-8.
+    """
+    if path is not None and str(path) != "-":
+        yield from read_lines(path)
+        return
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if b"\0" in line:
+            raise DataError(f"Standard input, line {number} contains a NUL byte: is it text?")
+        try:
+            yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"Standard input, line {number} is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x}); "
+                "convert it first, for example: iconv -f ISO-8859-1 -t UTF-8."
+            ) from error

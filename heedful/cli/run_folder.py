@@ -1,0 +1,76 @@
+"""A run's folder, claimed: it belongs to this recipe, and to one training at a time."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from heedful import durable
+from heedful.errors import RecipeError
+from heedful.training.recipe import Recipe, differences, read
+from heedful.training.run import Run
+from heedful.training.toml import to_toml
+
+REPORT = "check.json"
+"""In the data folder: there when the preparation is done."""
+_LOCK = ".lock"
+
+
+@contextmanager
+def claimed(run: Run, recipe: Recipe) -> Iterator[None]:
+    """Hold the folder for a training of `recipe`; a new or empty folder becomes a run.
+
+    Raises RecipeError if the folder is a run of another recipe (naming the settings that differ), is no run and not
+    empty, or is in use by another training.
+    """
+    _check_folder(run)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    # The kernel lets go of the lock when the process ends, however it ends.
+    with (run.folder / _LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecipeError(
+                f"Another training is using {run.folder}; wait for it, or name another folder with --run."
+            ) from None
+        if run.recipe.exists() and (run.data / REPORT).exists():
+            _check_same(run, recipe)
+        else:
+            # Nothing has been learnt yet: a recipe that did not get past its data may be put right.
+            durable.write_text(run.recipe, to_toml(recipe))
+        yield
+
+
+def _check_folder(run: Run) -> None:
+    if not run.folder.exists() or run.recipe.exists():
+        return
+    if not run.folder.is_dir():
+        raise RecipeError(f"{run.folder} is a file; a run is a folder. Name another one with --run.")
+    # What begins with a dot is a lock, or was being written when a training was killed.
+    if others := sorted(entry.name for entry in run.folder.iterdir() if not entry.name.startswith(".")):
+        raise RecipeError(
+            f"{run.folder} is no run (it has no recipe.toml) and not empty (it holds {others[0]}); it is left alone. "
+            "Name another folder with --run."
+        )
+
+
+def _check_same(run: Run, recipe: Recipe) -> None:
+    try:
+        before = read(run.recipe.absolute())
+    except RecipeError as error:
+        raise RecipeError(
+            f"{run.folder} was made by another version of heedful, or its recipe was edited; name another folder with "
+            f"--run.\n{error}"
+        ) from error
+    different = differences(before, recipe)
+    if different:
+        told = [
+            f"{name} was {_shown(was)}, and is now {_shown(now)}" for name, (was, now) in different.items()
+        ]
+        raise RecipeError(
+            f"{run.folder} is a run of another recipe: {'; '.join(told)}. Name another folder with --run, or go back "
+            "to the old values."
+        )
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else f'"{value}"' if isinstance(value, str) else str(value)

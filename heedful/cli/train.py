@@ -1,0 +1,131 @@
+"""`heedful train`: from raw text to a model folder and its scores."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heedful.cli import overrides
+
+if TYPE_CHECKING:
+    from heedful.evaluation import Score
+    from heedful.tasks import Translation
+    from heedful.training.progress import Progress
+    from heedful.training.recipe import Recipe
+    from heedful.training.run import Run
+
+
+def train(
+    context: typer.Context,
+    recipe: Annotated[
+        str, typer.Argument(help="Name of a shipped recipe (see `heedful recipes`), or a .toml file.")
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/ and the name of the recipe")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors and the scores.")] = False,
+) -> None:
+    """Train a model: check the data, learn the tokenizer, train, evaluate. The same command resumes a run.
+
+    Any field of the recipe can be given as an option, for example
+
+        heedful train custom --data.train.source a.en --data.train.target a.de --training.steps 5000
+
+    Paths are relative to the current folder. A run that was interrupted, by Ctrl-C or kill -9 or a power cut, goes on
+    where its last checkpoint was, when the same command is given again.
+    """
+    from heedful.machine import prepare
+
+    prepare()  # before PyTorch is loaded
+    from rich.console import Console
+
+    from heedful.training.progress import Progress
+    from heedful.training.recipe import read
+    from heedful.training.run import Run
+
+    chosen = read(recipe, overrides.split(context.args))
+    folder = run or Path("runs") / Path(recipe).stem
+    progress = Progress(Console(stderr=True, highlight=False, quiet=quiet))
+    train_in(Run(folder), chosen, progress)
+    progress.say(
+        f"The model is in {folder / 'model'}. Next:\n"
+        f"  heedful translate {folder} < INPUT > OUTPUT\n"
+        f"  heedful evaluate {folder} --source SOURCE --reference REFERENCE"
+    )
+
+
+def train_in(run: "Run", recipe: "Recipe", progress: "Progress") -> None:
+    """Train `recipe` in the folder of `run` to its end, evaluate, and print the scores.
+
+    Does what is left to do: nothing but print if the run is finished. Exits with 128 + signal after an interruption.
+    """
+    from heedful.cli.run_folder import claimed
+    from heedful.evaluation.metrics import make_scorer
+    from heedful.machine import prepare
+    from heedful.tasks import Translation
+    from heedful.training.trainer import Trainer
+
+    with claimed(run, recipe):
+        if run.evaluation.exists():
+            progress.say(f"The run {run.folder} is finished; nothing is left to do.")
+            _print(run)
+            return
+        prepare(recipe.training.threads)
+        task = Translation(recipe, run.data, progress)
+        for name in {*recipe.metrics, recipe.training.metric} - {"loss"}:
+            make_scorer(name, task.languages[1])  # what a metric lacks is told now, not after the training
+        task.prepare()
+        outcome = Trainer(recipe.training, task, run, progress).train()
+        if outcome.signal is not None:
+            raise typer.Exit(128 + outcome.signal)
+        if outcome.ending == "patience":
+            progress.say(
+                f"Stopped at step {outcome.step:,}: {recipe.training.patience} validations without improvement."
+            )
+        best = (
+            ""
+            if outcome.best is None
+            else f", with {recipe.training.metric} {outcome.best:.2f} in validation"
+        )
+        progress.say(f"The best model is that of step {outcome.best_step:,}{best}.")
+        _evaluate(task, run, recipe, progress)
+        _print(run)
+
+
+def _evaluate(task: "Translation", run: "Run", recipe: "Recipe", progress: "Progress") -> None:
+    """Score the best model on the test sets: in evaluation.json, and in what the model folder tells of itself."""
+    import json
+
+    from heedful import durable
+    from heedful.tasks import load, load_parts, save
+
+    if task.tests:
+        progress.say(f"Translating the test sets: {', '.join(task.tests)}.")
+    scores: dict[str, list[Score]] = task.evaluate(load(run.model, device=recipe.training.device))
+    told = {name: [score.to_dict() for score in found] for name, found in scores.items()}
+    parts = load_parts(run.model)
+    save(
+        run.model,
+        parts.model,
+        parts.config.model,
+        parts.source_tokenizer,
+        parts.target_tokenizer,
+        languages=task.languages,
+        search=parts.config.search,
+        trained={**parts.config.trained, "scores": told},
+    )
+    durable.write_text(run.evaluation, json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+
+
+def _print(run: "Run") -> None:
+    """Print the scores of a finished run."""
+    import json
+
+    from rich.console import Console
+
+    from heedful.evaluation import Score, table
+
+    for name, scores in json.loads(run.evaluation.read_text(encoding="utf-8")).items():
+        shown = table([Score(**score) for score in scores])
+        shown.title = name
+        Console().print(shown)
