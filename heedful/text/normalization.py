@@ -2,20 +2,17 @@
 
 - `nfc`, `nfkc`: Unicode normalisation forms (UAX 15). NFC only changes how a character is encoded.
 - `lowercase`: Unicode lower case. Not undone.
-- `moses`: the Moses scripts `normalize-punctuation` and `tokenizer` (through `sacremoses`), as the
+- `moses`: the Moses scripts `normalize-punctuation` and `tokenizer` (`text/moses.py`), as the
   translation literature prepares its data. Undone by the Moses detokeniser, which is right for running text
   and, like the scripts, does not keep what is unusual: runs of spaces, kinds of quotation marks.
 """
 
 import unicodedata
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from heedful.errors import TokenizerError
-
-if TYPE_CHECKING:
-    from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
+from heedful.text import moses
 
 Normalization = Literal["nfc", "nfkc", "lowercase", "moses"]
 
@@ -40,7 +37,7 @@ class Normalizer:
         """Running text again: detokenised where `moses` was applied, else unchanged."""
         if self._moses_language is None:
             return text
-        return _moses(self._moses_language)[2].detokenize(text.split())
+        return moses.detokenize(text, self._moses_language)
 
 
 def _step(name: Normalization, language: str | None) -> Callable[[str], str]:
@@ -66,19 +63,5 @@ def _moses_language(language: str | None) -> str:
 
 
 def _moses_tokenize(text: str, language: str) -> str:
-    punctuation, tokenizer, _ = _moses(language)
     # Not escaped as XML: entities such as &apos; serve the Moses decoder, not a model.
-    # The scripts see a line with its end, which decides where a closing quotation mark goes.
-    return " ".join(tokenizer.tokenize(punctuation.normalize(text + "\n"), escape=False))
-
-
-@lru_cache(maxsize=8)
-def _moses(language: str) -> "tuple[MosesPunctNormalizer, MosesTokenizer, MosesDetokenizer]":
-    # Imported here: compiling its tables takes half a second, which only those who use it should pay.
-    from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
-
-    return (
-        MosesPunctNormalizer(lang=language, perl_parity=True),
-        MosesTokenizer(lang=language),
-        MosesDetokenizer(lang=language),
-    )
+    return moses.tokenize(moses.normalize_punctuation(text, language), language, escape=False)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from heedful.evaluation.moses import compound_split_text, lowercased_text, normalize_punctuation, tokenize
+from heedful.evaluation.moses import compound_split_text, lowercased_text
+from heedful.text.moses import normalize_punctuation, tokenize
 
 
 @pytest.fixture(scope="module")
