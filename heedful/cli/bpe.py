@@ -19,7 +19,8 @@ def bpe(
 ) -> None:
     """Learn byte-pair encoding from text, step by step, and print each step.
 
-    Words are what white space separates. This is the definition, for people; models use a faster way to the same end.
+    Words are what white space separates. This is the definition, for people to
+    read; models use a faster way to the same end.
 
         echo "low lower lowest" | heedful bpe --merges 5 --min-frequency 1 --encode "slow"
     """

@@ -12,8 +12,9 @@ def data(
 ) -> None:
     """List the named data sets with their terms, or fetch one.
 
-    A folder with copies, for machines without a network, is named by the environment variable HEEDFUL_DATA; what is
-    fetched is kept in the folder that HEEDFUL_CACHE names, by default the user's cache.
+    A folder with copies, for machines without a network, is named by the
+    environment variable HEEDFUL_DATA. What is fetched is kept in the folder that
+    HEEDFUL_CACHE names, by default the user's cache.
     """
     from rich.console import Console
     from rich.table import Table
@@ -21,9 +22,9 @@ def data(
     from heedful.data.named import list_names, resolve
 
     if name is None:
-        shown = Table("data set", "what it is", "size", "terms", box=None, pad_edge=False)
+        shown = Table("data set", "what it is, its size, its terms", box=None, pad_edge=False)
         for listing in list_names():
-            shown.add_row(listing.name, listing.description, listing.size, listing.terms)
+            shown.add_row(listing.name, f"{listing.description}\n{listing.size}\n[dim]{listing.terms}[/dim]")
         Console(highlight=False).print(shown)
         return
     found = resolve(name)

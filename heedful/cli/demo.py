@@ -33,7 +33,7 @@ def demo(
     from heedful.viewing.terminal import LEGEND, picture
 
     console = Console(highlight=False)
-    console.print("Dates as people write them, to ISO 8601: 'Sonntag, der 3. März 2019' to '2019-03-03'.")
+    print("Dates as people write them, to ISO 8601: 'Sonntag, der 3. März 2019' to '2019-03-03'.", flush=True)
     train_in(Run(run), read("dates"), Progress())
 
     rows = _test_rows()
@@ -44,18 +44,15 @@ def demo(
     for language in _PICTURES:
         source = next(source for source, _, spoken in rows if spoken == language)
         seen = translator.attention(source)
-        console.print(
-            f"\nWhere the model looks while it writes the date of '{source}', from top to bottom:\n"
-        )
-        console.print(picture(seen.weights.numpy(), seen.source_pieces, seen.target_pieces, console.width))
-    console.print(f"\n{LEGEND} of a row's attention; ⏎ is the end of the text.")
-    console.print(
+        print(f"\nWhere the model looks while it writes the date of '{source}', from top to bottom:\n")
+        print(picture(seen.weights.numpy(), seen.source_pieces, seen.target_pieces, console.width))
+    print(f"\n{LEGEND} of a row's attention; ␣ is a space, ⏎ the end of the text.")
+    print(
         f"\nThe model is in {run / 'model'}. Try next:\n"
         f"  echo '24 décembre 1999' | heedful translate {run}\n"
         "  heedful train reverse                 # another small task\n"
         "  heedful train multi30k-en-de          # a real translation model, in about two hours\n"
-        "  heedful recipes custom > my.toml      # your own text",
-        markup=False,
+        "  heedful recipes custom > my.toml      # your own text"
     )
 
 

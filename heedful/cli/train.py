@@ -29,10 +29,11 @@ def train(
 
     Any field of the recipe can be given as an option, for example
 
-        heedful train custom --data.train.source a.en --data.train.target a.de --training.steps 5000
+        heedful train multi30k-en-de --training.steps 20000 --model.norm pre
 
-    Paths are relative to the current folder. A run that was interrupted, by Ctrl-C or kill -9 or a power cut, goes on
-    where its last checkpoint was, when the same command is given again.
+    Paths are relative to the current folder. A run that was interrupted, by
+    Ctrl-C, kill -9 or a power cut, goes on from its last checkpoint when the
+    same command is given again.
     """
     from heedful.machine import prepare
 
@@ -47,11 +48,13 @@ def train(
     folder = run or Path("runs") / Path(recipe).stem
     progress = Progress(Console(stderr=True, highlight=False, quiet=quiet))
     train_in(Run(folder), chosen, progress)
-    progress.say(
-        f"The model is in {folder / 'model'}. Next:\n"
-        f"  heedful translate {folder} < INPUT > OUTPUT\n"
-        f"  heedful evaluate {folder} --source SOURCE --reference REFERENCE"
-    )
+    if not quiet:
+        typer.echo(
+            f"The model is in {folder / 'model'}. Next:\n"
+            f"  heedful translate {folder} < INPUT > OUTPUT\n"
+            f"  heedful evaluate {folder} --source SOURCE --reference REFERENCE",
+            err=True,
+        )
 
 
 def train_in(run: "Run", recipe: "Recipe", progress: "Progress") -> None:

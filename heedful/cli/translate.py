@@ -94,8 +94,9 @@ def translate(
 
         heedful translate runs/multi30k-en-de < in.en > out.de
 
-    An empty line stays empty. A line that is longer than the model reads is translated in pieces, and told about.
-    Input that is not typed is read some thousand lines at a time.
+    An empty line stays empty. A line that is longer than the model reads is
+    translated in pieces, and told about. Input that is not typed is read some
+    thousand lines at a time.
     """
     from heedful.machine import prepare
 

@@ -1,0 +1,150 @@
+"""`heedful translate`: text in, text out, line by line, in every format."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import heedful as package
+from heedful.decoding import SearchSettings
+
+LINES = ["1 2 3", "", "7 29 11 4", "   ", "5"]
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch):
+    """Give bytes on standard input, at a terminal or not."""
+
+    def give(content: bytes, terminal: bool = False) -> None:
+        stream = io.TextIOWrapper(io.BytesIO(content))
+        stream.isatty = lambda: terminal
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    return give
+
+
+def as_bytes(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+@pytest.fixture(scope="module")
+def expected(trained: Path) -> list[str]:
+    return package.load(trained).translate(LINES)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_line_n_of_the_output_belongs_to_line_n_of_the_input(
+    heedful, typed, trained: Path, expected, terminal
+):
+    typed(as_bytes(LINES), terminal)
+    ran = heedful("translate", trained)
+    assert (ran.status, ran.out.split("\n")) == (0, [*expected, ""])
+    assert (expected[1], expected[3]) == ("", "")
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 10_000])
+def test_the_size_of_batches_changes_nothing(heedful, typed, trained: Path, expected, tokens):
+    typed(as_bytes(LINES))
+    assert heedful("translate", trained, "--batch-tokens", tokens).out.split("\n")[:-1] == expected
+
+
+def test_files_are_read_and_written_whole_and_not_overwritten(heedful, trained: Path, folder: Path, expected):
+    (folder / "in").write_bytes(as_bytes(LINES))
+    command = ["translate", trained, "--source", "in", "--output", "out", "--alignments", "links"]
+    assert heedful(*command).status == 0
+    assert (folder / "out").read_text("utf-8").split("\n")[:-1] == expected
+    links = (folder / "links").read_text("utf-8").split("\n")[:-1]
+    assert len(links) == len(LINES)
+    for line, link in zip(LINES, links, strict=True):
+        assert all(int(pair.split("-")[0]) < len(line.split()) for pair in link.split())
+    again = heedful(*command)
+    assert (again.status, again.err) == (
+        2,
+        "error: out is there already; choose another name, or replace it with --overwrite.\n",
+    )
+    assert heedful(*command, "--overwrite").status == 0
+
+
+def test_a_failure_leaves_no_output(heedful, trained: Path, folder: Path):
+    (folder / "in").write_bytes(b"1 2\n" * 4100 + b"\xff\n")
+    ran = heedful("translate", trained, "--source", "in", "--output", "out", "--beam", "1")
+    assert (ran.status, "in, line 4101 is not UTF-8" in ran.err) == (2, True)
+    assert not [path.name for path in folder.iterdir() if "out" in path.name]
+
+
+def test_standard_input_that_is_not_utf_8_is_told_with_its_line(heedful, typed, trained: Path):
+    typed(b"1 2\n3 \xe4\n")
+    ran = heedful("translate", trained)
+    assert ran.status == 2
+    assert ran.err.startswith("error: Standard input, line 2 is not UTF-8 (byte 3 is 0xe4)")
+
+
+def test_n_best_has_the_format_of_moses(heedful, typed, trained: Path):
+    typed(as_bytes(LINES))
+    ran = heedful("translate", trained, "--format", "nbest", "--n-best", "2")
+    rows = [line.split(" ||| ") for line in ran.out.splitlines()]
+    assert [row[0] for row in rows] == ["0", "0", "2", "2", "4", "4"]
+    assert all(
+        float(first[2]) >= float(second[2]) for first, second in zip(rows[::2], rows[1::2], strict=True)
+    )
+
+
+def test_json_lines_hold_tokens_scores_and_alignment(heedful, typed, trained: Path, expected):
+    typed(as_bytes(LINES))
+    answers = [
+        json.loads(line) for line in heedful("translate", trained, "--format", "jsonl").out.splitlines()
+    ]
+    assert [answer["translation"] for answer in answers] == expected
+    assert [answer["source"] for answer in answers] == LINES
+    (best,) = answers[0]["candidates"]
+    assert best["log_probability"] == pytest.approx(sum(best["token_log_probabilities"]))
+    assert "alignment" in best
+
+
+def test_options_of_the_search_reach_it(heedful, typed, trained: Path):
+    typed(as_bytes(LINES))
+    ran = heedful("translate", trained, "--sample", "--top-k", "5", "--temperature", "0.7", "--seed", "3")
+    search = SearchSettings(
+        **package.load(trained).search.model_dump()
+        | {"method": "sample", "top_k": 5, "temperature": 0.7, "seed": 3}
+    )
+    assert ran.out.split("\n")[:-1] == package.load(trained).translate(LINES, search=search)
+
+
+def test_a_translation_begins_with_its_prefix(heedful, typed, trained: Path, folder: Path):
+    typed(as_bytes(["1 2", "3 4"]))
+    ran = heedful("translate", trained, "--prefix", "9 8")
+    assert [line[:3] for line in ran.out.splitlines()] == ["9 8", "9 8"]
+    (folder / "begin").write_text("5\n6\n")
+    typed(as_bytes(["1 2", "3 4"]))
+    ran = heedful("translate", trained, "--prefixes", "begin")
+    assert [line[:1] for line in ran.out.splitlines()] == ["5", "6"]
+
+
+def test_a_line_translated_in_pieces_is_told(heedful, typed, trained: Path):
+    typed(as_bytes(["1 2", "3 " * 40]))
+    ran = heedful("translate", trained)
+    assert "note: 1 line was longer than the model reads and was translated in pieces: line 2" in ran.err
+    typed(as_bytes(["1 2", "3 " * 40]))
+    assert "note:" not in heedful("translate", trained, "--quiet").err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--beam", "0"], "--beam: beam is 0, but must be at least 1."),
+        (["--n-best", "9"], "n_best=9 answers cannot come from beam=2 hypotheses"),
+        (["--top-k", "3"], "--top-k is for sampling: add --sample."),
+        (["--prefix", "a", "--prefixes", "b"], "--prefix and --prefixes are both given"),
+        (["--output", "a", "--alignments", "a"], "--output and --alignments are the same file, a."),
+        (["--output", "no/such/file"], "There is no folder"),
+        (["--output", "."], "is a folder"),
+        (["--device", "cuda:77"], "The device 'cuda:77' cannot be used here"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(heedful, typed, trained: Path, folder: Path, options, said):
+    typed(b"1\n")
+    ran = heedful("translate", trained, *options)
+    assert (ran.status, ran.err.startswith("error: "), said in ran.err) == (2, True, True), ran.err
