@@ -42,8 +42,8 @@ def demo(
     console.print(_accuracy(rows, answers))
     console.print(_examples(rows, answers))
     for language in _PICTURES:
-        source = next(source for source, _, spoken in rows if spoken == language)
-        seen = translator.attention(source)
+        source = next(text for text, _, spoken in rows if spoken == language and _in_words(text))
+        seen = translator.attention(source, method="plain")
         print(f"\nWhere the model looks while it writes the date of '{source}', from top to bottom:\n")
         print(picture(seen.weights.numpy(), seen.source_pieces, seen.target_pieces, console.width))
     print(f"\n{LEGEND} of a row's attention; ␣ is a space, ⏎ the end of the text.")
@@ -51,9 +51,14 @@ def demo(
         f"\nThe model is in {run / 'model'}. Try next:\n"
         f"  echo '24 décembre 1999' | heedful translate {run}\n"
         "  heedful train reverse                 # another small task\n"
-        "  heedful train multi30k-en-de          # a real translation model, in about two hours\n"
+        "  heedful train multi30k-en-de          # a real translation model, in about an hour\n"
         "  heedful recipes custom > my.toml      # your own text"
     )
+
+
+def _in_words(text: str) -> bool:
+    """Whether a date is more than digits: there is more to see in its picture."""
+    return any(character.isalpha() for character in text)
 
 
 def _test_rows() -> list[tuple[str, str, str]]:
@@ -74,7 +79,7 @@ def _accuracy(rows: list[tuple[str, str, str]], answers: list[str]) -> "Table":
     for (_, target, language), answer in zip(rows, answers, strict=True):
         total.update([language, "all"])
         right.update([language, "all"] if answer == target else [])
-    shown = Table(title="Right dates, of those never seen in training", title_justify="left", box=None)
+    shown = Table(title="Right, of unseen dates", title_justify="left", box=None)
     for name in ("language", "right", "of", "percent"):
         shown.add_column(name, justify="left" if name == "language" else "right")
     for language in (*sorted(set(total) - {"all"}), "all"):
