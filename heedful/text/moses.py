@@ -55,8 +55,9 @@ def replace_unicode_punctuation(text: str, language: str) -> str:
 
 
 def tokenize(text: str, language: str, *, escape: bool = True) -> str:
-    """One line as `tokenizer.perl -l LANGUAGE` writes it: tokens between single spaces, XML escaped if `escape`."""
-    return " ".join(_tokenizer(language).tokenize(text, escape=escape))
+    """One line as `tokenizer.perl -l LANGUAGE` writes it: tokens between spaces, XML escaped if `escape`."""
+    # As a text, not as a list: the script leaves some double spaces, and so do published files.
+    return str(_tokenizer(language).tokenize(text, escape=escape, return_str=True))
 
 
 def detokenize(text: str, language: str) -> str:

@@ -64,4 +64,5 @@ def _moses_language(language: str | None) -> str:
 
 def _moses_tokenize(text: str, language: str) -> str:
     # Not escaped as XML: entities such as &apos; serve the Moses decoder, not a model.
-    return moses.tokenize(moses.normalize_punctuation(text, language), language, escape=False)
+    tokens = moses.tokenize(moses.normalize_punctuation(text, language), language, escape=False)
+    return " ".join(tokens.split())
