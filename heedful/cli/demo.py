@@ -18,7 +18,7 @@ def demo(
 ) -> None:
     """Train a small Transformer to read dates in fourteen languages, and show what it does with unseen ones.
 
-    It takes about three minutes on two cores; a run that is finished is shown again.
+    It takes a minute or two on two cores; a run that is finished is shown again.
     """
     from heedful.machine import prepare
 
