@@ -43,7 +43,7 @@ def demo(
     console.print(_examples(rows, answers))
     for language in _PICTURES:
         source = next(text for text, _, spoken in rows if spoken == language and _in_words(text))
-        seen = translator.attention(source, method="plain")
+        seen = translator.attention(source)
         print(f"\nWhere the model looks while it writes the date of '{source}', from top to bottom:\n")
         print(picture(seen.weights.numpy(), seen.source_pieces, seen.target_pieces, console.width))
     print(f"\n{LEGEND} of a row's attention; ␣ is a space, ⏎ the end of the text.")

@@ -226,7 +226,7 @@ class Translator:
         *,
         layer: int | None = None,
         head: int | None = None,
-        method: Method = "shift",
+        method: Method = "plain",
     ) -> AttentionMap:
         """Give what each token of a translation attends to in the source, for pictures.
 

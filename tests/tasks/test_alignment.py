@@ -28,7 +28,7 @@ def test_shift_takes_the_position_that_reads_a_token_and_plain_the_one_that_pred
     with observe(model) as seen:
         model(SOURCE, torch.cat([start, TARGET], 1))
     every = seen[f"decoder.layers.{number}.cross_attention"].weights()
-    shift = cross_attention(model, SOURCE, TARGET, AlignmentSettings(layer=layer))
+    shift = cross_attention(model, SOURCE, TARGET, AlignmentSettings(method="shift", layer=layer))
     plain = cross_attention(model, SOURCE, TARGET, AlignmentSettings(method="plain", layer=layer))
     assert shift.shape == plain.shape == (2, SETTINGS.heads, 5, 4)
     torch.testing.assert_close(shift, every[:, :, 1:])
@@ -39,7 +39,8 @@ def test_shift_takes_the_position_that_reads_a_token_and_plain_the_one_that_pred
 
 def test_a_target_of_the_longest_length_lacks_the_row_that_cannot_be_read(model):
     target = torch.full((1, SETTINGS.maximum_length), 310)
-    assert cross_attention(model, SOURCE[:1], target).shape[2] == SETTINGS.maximum_length - 1
+    shift = AlignmentSettings(method="shift")
+    assert cross_attention(model, SOURCE[:1], target, shift).shape[2] == SETTINGS.maximum_length - 1
     plain = AlignmentSettings(method="plain")
     assert cross_attention(model, SOURCE[:1], target, plain).shape[2] == SETTINGS.maximum_length
 
