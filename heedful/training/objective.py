@@ -6,8 +6,12 @@ target tokens; padding counts nothing.
 
 The logits of a batch, (tokens, vocabulary), are the largest tensor of a small model's step. They are never kept: the
 gradient is made in the forward pass, chunk by chunk, while the chunk's logits are in the processor's cache.
+
+With R-Drop (Liang et al. 2021, "R-Drop: Regularized Dropout for Neural Networks") each batch passes the model twice, under
+two draws of dropout, and the two distributions of each token are drawn together.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,27 +37,43 @@ class Loss:
 
 
 def loss(
-    model: SequenceToSequence, source: Tensor, target: Tensor, reference: Tensor, smoothing: float
+    model: SequenceToSequence,
+    source: Tensor,
+    target: Tensor,
+    reference: Tensor,
+    smoothing: float,
+    r_drop: float = 0.0,
 ) -> Loss:
     """Give the loss of a batch.
 
     source (batch, source_length), target (batch, target_length) beginning with START, reference (batch,
-    target_length): the tokens to predict, ending in END, padded with PAD.
+    target_length): the tokens to predict, ending in END, padded with PAD. `r_drop` is R-Drop's alpha; above 0 the model
+    is run twice, and loss and likelihood are the means of the two passes.
     """
+    passes = 2 if r_drop else 1
+    if r_drop:
+        source, target = source.repeat(2, 1), target.repeat(2, 1)
     features = model.features(source, target).flatten(0, 1)
     reference = reference.flatten()
     smoothed, likelihood = smoothed_cross_entropy(
-        features, model.output.weight, model.output.bias, reference, smoothing
+        features, model.output.weight, model.output.bias, reference.repeat(passes), smoothing, r_drop
     )
-    return Loss(smoothed, likelihood, int((reference != PAD).sum()))
+    return Loss(smoothed / passes, likelihood / passes, int((reference != PAD).sum()))
 
 
 def smoothed_cross_entropy(
-    features: Tensor, weight: Tensor, bias: Tensor | None, reference: Tensor, smoothing: float
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    reference: Tensor,
+    smoothing: float,
+    r_drop: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Give the summed label-smoothed cross-entropy and the summed negative log-likelihood (without gradient).
 
-    features (tokens, d_model), weight (vocabulary, d_model), bias (vocabulary,) or None, reference (tokens,).
+    features (tokens, d_model), weight (vocabulary, d_model), bias (vocabulary,) or None, reference (tokens,). With
+    `r_drop` > 0 the second half of the tokens is a second pass over the first, and to the cross-entropy comes r_drop / 2
+    times the divergences of the two distributions of a token, in both directions (Liang et al. 2021, equations 1 to 4).
     """
     kind = features.device.type
     if torch.is_autocast_enabled(kind):
@@ -62,7 +82,7 @@ def smoothed_cross_entropy(
         features, weight, bias = features.detach(), weight.detach(), None if bias is None else bias.detach()
     # What is to be exact in `_Fused` says so itself; autocast would round it.
     with torch.autocast(kind, enabled=False):
-        return _Fused.apply(features, weight, bias, reference, smoothing)
+        return _Fused.apply(features, weight, bias, reference, smoothing, r_drop)
 
 
 class _Fused(torch.autograd.Function):
@@ -70,7 +90,13 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, reference: Tensor, smoothing: float
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        reference: Tensor,
+        smoothing: float,
+        r_drop: float,
     ) -> tuple[Tensor, Tensor]:
         kind, vocabulary = features.dtype, weight.shape[0]
         exact = torch.float64 if kind == torch.float64 else torch.float32
@@ -88,8 +114,7 @@ class _Fused(torch.autograd.Function):
         column_sum = matrix.sum(0, dtype=exact)
         smoothed = torch.zeros((), dtype=torch.float64, device=features.device)
         likelihood = torch.zeros((), dtype=torch.float64, device=features.device)
-        for first in range(0, len(reference), CHUNK):
-            here = slice(first, first + CHUNK)
+        for here in _chunks(len(reference), 2 if r_drop else 1, features.device):
             x, y, counts = features[here].detach(), reference[here].unsqueeze(1), real[here].unsqueeze(1)
             logits = torch.nn.functional.linear(x, matrix, offset)
             logit = logits.gather(1, y).to(exact)
@@ -103,6 +128,10 @@ class _Fused(torch.autograd.Function):
             each = normaliser - on_reference * logit - other * total.unsqueeze(1)
             smoothed += (each * counts).sum(dtype=torch.float64)
             likelihood -= (log_likelihood * counts).sum(dtype=torch.float64)
+            if r_drop:
+                divergence, divergence_gradient = _divergence(logits.to(exact), probabilities)
+                smoothed += 0.5 * r_drop * (divergence * counts[: len(divergence)]).sum(dtype=torch.float64)
+                probabilities += 0.5 * r_drop * divergence_gradient
             if feature_gradient is None or weight_gradient is None:
                 continue
             probabilities.scatter_add_(1, y, torch.full_like(logit, -on_reference))
@@ -133,4 +162,30 @@ class _Fused(torch.autograd.Function):
             None if bias_gradient is None else (bias_gradient * upstream).to(bias_type),
             None,
             None,
+            None,
         )
+
+
+def _chunks(rows: int, passes: int, device: torch.device) -> Iterator[slice | Tensor]:
+    """Give the rows of each chunk; of two passes, the same tokens of both."""
+    if passes == 1:
+        yield from (slice(first, first + CHUNK) for first in range(0, rows, CHUNK))
+    else:
+        half = rows // 2
+        for tokens in torch.arange(half, device=device).split(CHUNK // 2):
+            yield torch.cat((tokens, tokens + half))
+
+
+def _divergence(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """Give KL(p || q) + KL(q || p), (tokens, 1), of the two halves of the rows, and its gradient by the logits.
+
+    With z the logits of p less those of q the sum is E_p[z] - E_q[z]: the normalisers cancel. The gradient by the logits
+    of p is p (z - E_p[z]) + p - q, and by those of q the same with p and q exchanged.
+    """
+    p, q = probabilities.chunk(2)
+    first, second = logits.chunk(2)
+    difference = first - second
+    under_p = (p * difference).sum(-1, keepdim=True)
+    under_q = (q * difference).sum(-1, keepdim=True)
+    gradient = torch.cat((p * (difference - under_p) + p - q, q * (under_q - difference) + q - p))
+    return under_p - under_q, gradient

@@ -66,6 +66,12 @@ class Recipe(TranslationSettings):
                 f"data.batches.maximum_length ({self.data.batches.maximum_length}) must be below model.maximum_length "
                 f"({self.model.maximum_length}), which counts the end of the sentence too"
             )
+        model = self.model
+        if self.training.r_drop and not (model.dropout or model.attention_dropout or model.activation_dropout):
+            raise ValueError(
+                "training.r_drop compares two draws of dropout, but model.dropout is 0: set it to 0.1 to 0.3, or "
+                "training.r_drop to 0"
+            )
         return self
 
 

@@ -23,6 +23,10 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW); none in the paper")
     # Vaswani et al. 2017, section 5.4; on the reference 1 - eps, on each other token eps / (V - 1).
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="eps of label smoothing")
+    # Liang et al. 2021, section 3.2, take 5 for translation. Each batch passes the model twice.
+    r_drop: float = Field(
+        default=0.0, ge=0, description="alpha of R-Drop: two draws of dropout shall agree; 0: one pass"
+    )
     clip: float | None = Field(
         default=None, gt=0, description="largest norm of the gradient; none in the paper"
     )

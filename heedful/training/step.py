@@ -99,6 +99,7 @@ class Stepper:
                         piece.target_input,
                         piece.target_output,
                         self.settings.label_smoothing,
+                        self.settings.r_drop,
                     )
                 (loss.smoothed / tokens).backward()
                 smoothed += float(loss.smoothed.detach())

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, kl_div, linear
 
 from heedful.models import Transformer, TransformerSettings
 from heedful.text.special import PAD
@@ -178,3 +178,36 @@ def test_the_loss_of_a_model_is_that_of_its_logits():
         _with_gradients(loss.smoothed, parameters), _with_gradients(smoothed, parameters), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("chunk", [2, 4, 6, 512])
+def test_r_drop_is_its_definition_whatever_the_chunks(monkeypatch, bias, chunk):
+    """Liang et al. 2021, equations 1 to 4, halved: the mean of two cross-entropies, and alpha / 4 of both divergences."""
+    monkeypatch.setattr(objective, "CHUNK", chunk)
+    first, weight, offset = inputs = _inputs(bias)
+    second = torch.randn_like(first, requires_grad=True)
+    both = torch.cat((first, second))
+    smoothed, likelihood = smoothed_cross_entropy(both, weight, offset, REFERENCE.repeat(2), 0.1, 5.0)
+    logits = [linear(half, weight, offset) for half in (first, second)]
+    terms = [definition(half, REFERENCE, 0.1) for half in logits]
+    log_p, log_q = (half[REFERENCE != PAD].log_softmax(-1) for half in logits)
+    divergence = kl_div(log_q, log_p, reduction="sum", log_target=True)
+    divergence = divergence + kl_div(log_p, log_q, reduction="sum", log_target=True)
+    expected = terms[0][0] + terms[1][0] + 5.0 / 2 * divergence
+    torch.testing.assert_close(likelihood, terms[0][1] + terms[1][1], rtol=1e-12, atol=1e-12)
+    inputs = [*inputs, second]
+    for one, other in zip(_with_gradients(smoothed, inputs), _with_gradients(expected, inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_r_drop_of_a_model_without_dropout_adds_nothing():
+    torch.manual_seed(1)
+    settings = TransformerSettings(d_model=8, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0)
+    model = Transformer(settings, 11, 11).double()
+    source, target = torch.randint(4, 11, (2, 3, 5))
+    batch = source, target, target.roll(-1, 1)
+    plain, twice = objective.loss(model, *batch, 0.1), objective.loss(model, *batch, 0.1, r_drop=5.0)
+    torch.testing.assert_close(twice.smoothed, plain.smoothed, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(twice.likelihood, plain.likelihood, rtol=1e-12, atol=1e-12)
+    assert twice.tokens == plain.tokens
