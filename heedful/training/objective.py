@@ -7,8 +7,8 @@ target tokens; padding counts nothing.
 The logits of a batch, (tokens, vocabulary), are the largest tensor of a small model's step. They are never kept: the
 gradient is made in the forward pass, chunk by chunk, while the chunk's logits are in the processor's cache.
 
-With R-Drop (Liang et al. 2021, "R-Drop: Regularized Dropout for Neural Networks") each batch passes the model twice, under
-two draws of dropout, and the two distributions of each token are drawn together.
+With R-Drop (Liang et al. 2021, "R-Drop: Regularized Dropout for Neural Networks") each batch passes the model twice,
+under two draws of dropout, and the two distributions of each token are drawn together.
 """
 
 from collections.abc import Iterator
@@ -72,8 +72,8 @@ def smoothed_cross_entropy(
     """Give the summed label-smoothed cross-entropy and the summed negative log-likelihood (without gradient).
 
     features (tokens, d_model), weight (vocabulary, d_model), bias (vocabulary,) or None, reference (tokens,). With
-    `r_drop` > 0 the second half of the tokens is a second pass over the first, and to the cross-entropy comes r_drop / 2
-    times the divergences of the two distributions of a token, in both directions (Liang et al. 2021, equations 1 to 4).
+    `r_drop` > 0 the tokens are those of two passes, and to the cross-entropy comes r_drop / 2
+    times the divergences of a token's two distributions, in both directions (Liang et al. 2021, equations 1 to 4).
     """
     kind = features.device.type
     if torch.is_autocast_enabled(kind):
@@ -179,8 +179,8 @@ def _chunks(rows: int, passes: int, device: torch.device) -> Iterator[slice | Te
 def _divergence(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
     """Give KL(p || q) + KL(q || p), (tokens, 1), of the two halves of the rows, and its gradient by the logits.
 
-    With z the logits of p less those of q the sum is E_p[z] - E_q[z]: the normalisers cancel. The gradient by the logits
-    of p is p (z - E_p[z]) + p - q, and by those of q the same with p and q exchanged.
+    With z the logits of p less those of q the sum is E_p[z] - E_q[z]: the normalisers cancel. The gradient by the
+    logits of p is p (z - E_p[z]) + p - q, and by those of q the same with p and q exchanged.
     """
     p, q = probabilities.chunk(2)
     first, second = logits.chunk(2)

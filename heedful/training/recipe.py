@@ -67,7 +67,9 @@ class Recipe(TranslationSettings):
                 f"({self.model.maximum_length}), which counts the end of the sentence too"
             )
         model = self.model
-        if self.training.r_drop and not (model.dropout or model.attention_dropout or model.activation_dropout):
+        if self.training.r_drop and not (
+            model.dropout or model.attention_dropout or model.activation_dropout
+        ):
             raise ValueError(
                 "training.r_drop compares two draws of dropout, but model.dropout is 0: set it to 0.1 to 0.3, or "
                 "training.r_drop to 0"

@@ -183,7 +183,7 @@ def test_the_loss_of_a_model_is_that_of_its_logits():
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("chunk", [2, 4, 6, 512])
 def test_r_drop_is_its_definition_whatever_the_chunks(monkeypatch, bias, chunk):
-    """Liang et al. 2021, equations 1 to 4, halved: the mean of two cross-entropies, and alpha / 4 of both divergences."""
+    """Liang et al. 2021, equations 1 to 4: two cross-entropies, and alpha / 2 of both divergences."""
     monkeypatch.setattr(objective, "CHUNK", chunk)
     first, weight, offset = inputs = _inputs(bias)
     second = torch.randn_like(first, requires_grad=True)
@@ -203,7 +203,9 @@ def test_r_drop_is_its_definition_whatever_the_chunks(monkeypatch, bias, chunk):
 
 def test_r_drop_of_a_model_without_dropout_adds_nothing():
     torch.manual_seed(1)
-    settings = TransformerSettings(d_model=8, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0)
+    settings = TransformerSettings(
+        d_model=8, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0
+    )
     model = Transformer(settings, 11, 11).double()
     source, target = torch.randint(4, 11, (2, 3, 5))
     batch = source, target, target.roll(-1, 1)
