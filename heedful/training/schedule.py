@@ -4,6 +4,8 @@ noam:          factor * d_model^-0.5 * min(step^-0.5, step * warmup^-1.5)      (
 inverse-sqrt:  rate * min(step / warmup, sqrt(warmup / step))                  (fairseq; the same curve by its peak)
 cosine:        linear to `rate`, then half a cosine down to `final` at the last step
 linear:        linear to `rate`, then a line down to `final` at the last step
+               (both with `cooldown` below one: `rate` until that share of the steps is left, then the fall;
+               "trapezoidal" or "warmup-stable-decay", Hu et al. 2024, MiniCPM)
 constant:      linear to `rate`, then `rate`
 plateau:       linear to `rate`; multiplied by `decay` whenever validation did not improve `plateau_patience` times
 """
@@ -26,6 +28,12 @@ class ScheduleSettings(Settings):
     factor: float = Field(default=1.0, gt=0, description="noam only: what its rate is multiplied by")
     warmup: int = Field(default=4000, ge=0, description="steps of linear growth (4,000 in the paper)")
     final: float = Field(default=0.0, ge=0, description="cosine and linear: the rate at the last step")
+    cooldown: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="cosine and linear: the share of the steps after warm-up over which the rate falls",
+    )
     decay: float = Field(
         default=0.5, gt=0, lt=1, description="plateau: the factor when validation stops improving"
     )
@@ -53,9 +61,10 @@ class Schedule:
         if settings.kind == "inverse-sqrt":
             return settings.rate * math.sqrt(max(warmup, 1) / step)
         if settings.kind in ("cosine", "linear"):
-            done = min((step - warmup) / max(self.steps - warmup, 1), 1.0)
+            fall = max((self.steps - warmup) * settings.cooldown, 1)
+            done = min(max(1 - (self.steps - step) / fall, 0.0), 1.0)
             left = (1 + math.cos(math.pi * done)) / 2 if settings.kind == "cosine" else 1 - done
-            return settings.final + (settings.rate - settings.final) * left
+            return settings.rate - (settings.rate - settings.final) * (1 - left)
         return settings.rate * settings.decay**self.decays
 
     def validated(self, improved: bool) -> None:

@@ -58,6 +58,23 @@ def test_cosine_and_linear_end_where_they_shall(kind):
     assert schedule.rate(400) == pytest.approx(quarter)
 
 
+@pytest.mark.parametrize("kind", ["cosine", "linear"])
+def test_a_cooldown_keeps_the_rate_and_then_falls_as_the_whole_curve_does(kind):
+    settings = {"kind": kind, "rate": 0.01, "final": 0.001}
+    schedule = _schedule(**settings, warmup=200, cooldown=0.25, steps=1000)
+    assert {schedule.rate(step) for step in range(200, 801)} == {0.01}
+    whole = _schedule(**settings, warmup=0, steps=200)
+    for step in range(1, 200):
+        assert schedule.rate(800 + step) == pytest.approx(whole.rate(step))
+    assert schedule.rate(1000) == pytest.approx(0.001)
+
+
+def test_before_the_cooldown_the_length_of_a_training_does_not_matter():
+    short = _schedule(kind="linear", rate=0.01, warmup=10, cooldown=0.2, steps=1010)
+    long = _schedule(kind="linear", rate=0.01, warmup=10, cooldown=0.2, steps=2010)
+    assert [short.rate(step) for step in range(1, 811)] == [long.rate(step) for step in range(1, 811)]
+
+
 @pytest.mark.parametrize("kind", ["noam", "inverse-sqrt", "cosine", "linear", "constant", "plateau"])
 def test_warm_up_may_be_left_out_or_be_everything(kind):
     without = _schedule(kind=kind, rate=0.01, warmup=0)
