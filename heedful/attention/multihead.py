@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from heedful.attention.attend import attend
+from heedful.attention.attending import Attending
+from heedful.attention.masks import Mask
+from heedful.attention.modifiers import Bias, Modifier
 from heedful.attention.positions import relative_buckets, rotate
 from heedful.attention.scores import ScaledDot
 
@@ -52,7 +55,7 @@ class RelativeBias(nn.Module):
         return bias if bias.ndim == 4 else bias.unsqueeze(0)
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(Attending):
     """MultiHead(Q, K, V) with its four projections.
 
     d_model: width of inputs and outputs
@@ -104,10 +107,10 @@ class MultiHeadAttention(nn.Module):
         x: Tensor,
         memory: Tensor | KeyValue | None = None,
         *,
-        mask: Tensor | None = None,
+        mask: Mask | Tensor | None = None,
         past: KeyValue | None = None,
         positions: Tensor | None = None,
-        bias: Tensor | None = None,
+        bias: Tensor | Modifier | None = None,
     ) -> tuple[Tensor, KeyValue]:
         """Attend from x to itself (after `past`), or to `memory`.
 
@@ -116,7 +119,7 @@ class MultiHeadAttention(nn.Module):
         mask: bool, broadcasts to (batch, heads, queries, keys), keys counting those of `past` first
         past: keys and values of earlier positions (self-attention with a cache)
         positions: of x, (queries,) or (batch, queries); needed when rotary
-        bias: added to the scores, broadcasts to (batch, heads, queries, keys)
+        bias: added to the scores, broadcasts to (batch, heads, queries, keys); or any modifier of the scores
 
         Gives the attended vectors (batch, queries, d_model) and the keys and values attended to. Raises ValueError
         for rotary self-attention without positions, and for a past of cross-attention.
@@ -134,11 +137,13 @@ class MultiHeadAttention(nn.Module):
                 raise ValueError("Attention to a memory takes no past: the past is of self-attention.")
             query = self._heads(linear(x, *self._part(slice(None, self.split[0]))))
             seen = memory if isinstance(memory, KeyValue) else self.project(memory)
+        if isinstance(bias, Tensor):
+            bias = Bias(bias)
         attended = attend(
             query,
             seen.key,
             seen.value,
-            score=ScaledDot(bias),
+            score=None if bias is None else ScaledDot().then(bias),
             mask=mask,
             dropout=self.dropout if self.training else 0.0,
         )

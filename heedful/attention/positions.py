@@ -4,8 +4,11 @@
   The code of tensor2tensor and fairseq differs from the paper: sines and cosines in two halves and an exponent over
   d/2 - 1; that is `sinusoidal(..., layout="concatenated")`.
 - `rotate`: rotary positions (Su et al. 2021): pairs of coordinates of queries and keys turned by pos * theta_i, so
-  that their product depends on the distance only.
+  that their product depends on the distance only; `scores.Rotary` is the score made of it.
 - `relative_buckets`: the buckets of T5's learned relative biases (Raffel et al. 2020, section 2.1).
+- `alibi_slopes`: how steeply each head forgets by distance (Press et al. 2022, section 3).
+
+What is done with buckets and slopes is in `modifiers`; learned positions are a table of `layers.embedding`.
 
 Positions are integers given by the caller, never read off a tensor's corner, so that a cached step and a full pass
 agree.
@@ -17,10 +20,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+Layout = Literal["interleaved", "concatenated"]
+"""Which coordinates make a pair: neighbours, or those of two halves."""
 
-def sinusoidal(
-    positions: Tensor, width: int, layout: Literal["interleaved", "concatenated"] = "interleaved"
-) -> Tensor:
+
+def sinusoidal(positions: Tensor, width: int, layout: Layout = "interleaved") -> Tensor:
     """Give the sinusoidal encoding of positions (...) as float32 (..., width).
 
     >>> sinusoidal(torch.tensor([0, 1]), 4).round(decimals=3)
@@ -40,25 +44,50 @@ def sinusoidal(
     return torch.cat((angles.sin(), angles.cos()), -1).float()
 
 
-def rotate(vectors: Tensor, positions: Tensor) -> Tensor:
+def rotate(
+    vectors: Tensor,
+    positions: Tensor,
+    *,
+    base: float = 10_000.0,
+    width: int | None = None,
+    stretch: float = 1.0,
+    layout: Layout = "interleaved",
+) -> Tensor:
     """Turn each pair of coordinates (2i, 2i+1) of vectors (batch, heads, length, d) by positions * 10000^(-2i/d).
 
-    positions: (length,) or (batch, length). Lengths of vectors are kept, and rotate(q, m) . rotate(k, n) depends on
-    m - n only (Su et al. 2021, equation 11). Raises ValueError for vectors of odd width.
+    positions: (length,) or (batch, length)
+    base: what stands for the paper's 10000; larger turns slower
+    width: turn the first `width` coordinates and leave the others as they are (GPT-J, GPT-NeoX); all when None
+    stretch: divides the positions, for sentences longer than those of training (Chen et al. 2023)
+    layout: pairs are neighbours, as in the paper, or coordinates i and i + width / 2 (GPT-NeoX, Llama in transformers)
+
+    Lengths of vectors are kept, and rotate(q, m) . rotate(k, n) depends on m - n only (Su et al. 2021, equation 11).
+    Raises ValueError for an odd width, or one beyond the vectors'.
     """
-    if vectors.shape[-1] % 2:
-        raise ValueError(f"Rotary positions need vectors of even width, got {tuple(vectors.shape)}.")
-    half = vectors.shape[-1] // 2
+    whole = vectors.shape[-1]
+    width = whole if width is None else width
+    if width % 2 or not 0 < width <= whole:
+        raise ValueError(
+            f"Rotary positions need vectors of even width, got {tuple(vectors.shape)}."
+            if width == whole
+            else f"Rotary positions turn an even number of at most {whole} coordinates, got {width}."
+        )
     # bfloat16 cannot tell position 257 from 256.
     exact = torch.promote_types(vectors.dtype, torch.float32)
-    exponents = torch.arange(half, dtype=exact, device=vectors.device) / half
-    angles = positions.unsqueeze(-1).to(exact) * torch.exp(-math.log(10_000.0) * exponents)
+    exponents = torch.arange(width // 2, dtype=exact, device=vectors.device) / (width // 2)
+    angles = (positions.unsqueeze(-1).to(exact) / stretch) * torch.exp(-math.log(base) * exponents)
     if positions.ndim == 2:
         angles = angles.unsqueeze(1)
     cosine, sine = angles.cos(), angles.sin()
-    even, odd = vectors[..., 0::2], vectors[..., 1::2]
-    turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1).flatten(-2)
-    return turned.to(vectors.dtype)
+    turning, still = vectors.split((width, whole - width), -1)
+    if layout == "interleaved":
+        one, other = turning[..., 0::2], turning[..., 1::2]
+    else:
+        one, other = turning.chunk(2, -1)
+    turned = one * cosine - other * sine, one * sine + other * cosine
+    turned = torch.stack(turned, -1).flatten(-2) if layout == "interleaved" else torch.cat(turned, -1)
+    turned = turned.to(vectors.dtype)
+    return torch.cat((turned, still), -1) if width < whole else turned
 
 
 def relative_buckets(
@@ -74,6 +103,11 @@ def relative_buckets(
     both_sides: half of the buckets are for keys after the query (an encoder); otherwise all are for keys before it.
     """
     distance = key_positions.unsqueeze(-2) - query_positions.unsqueeze(-1)
+    return distance_buckets(distance, buckets, furthest, both_sides)
+
+
+def distance_buckets(distance: Tensor, buckets: int, furthest: int, both_sides: bool) -> Tensor:
+    """Give the buckets of `relative_buckets` for distances key - query."""
     offset = torch.zeros_like(distance)
     if both_sides:
         buckets //= 2
@@ -86,3 +120,20 @@ def relative_buckets(
         torch.log(distance.clamp(min=1).float() / near) / math.log(furthest / near) * (buckets - near)
     ).long().clamp(max=buckets - near - 1)
     return offset + torch.where(distance < near, distance, far)
+
+
+def alibi_slopes(heads: int, device: torch.device | None = None) -> Tensor:
+    """Give the slope of each head (heads,): 2^(-8/n), 2^(-16/n), ..., 2^-8 for n heads, n a power of two.
+
+    For another number of heads: those of the next smaller power of two, then every second one, from the first, of
+    those of the power of two after it, as in the authors' code.
+
+    >>> alibi_slopes(6).tolist()
+    [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]
+    """
+    if heads < 1:
+        raise ValueError(f"ALiBi needs at least one head, got {heads}.")
+    power = 1 << (heads.bit_length() - 1)
+    slopes = [2.0 ** (-8 * head / power) for head in range(1, power + 1)]
+    between = [2.0 ** (-4 * head / power) for head in range(1, 2 * power, 2)]
+    return torch.tensor([*slopes, *between[: heads - power]], device=device)

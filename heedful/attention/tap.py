@@ -1,22 +1,22 @@
 """The tap: where `attend` tells its observers, if there are any, what was attended to.
 
-Without an observer this is one look at a context variable; with one, the observer keeps references to the queries
-and keys that exist anyway, so the result of the forward pass is the same bits.
+Without an observer this is one look at a context variable; with one, the observer keeps queries and keys that exist
+anyway, so the result of the forward pass is the same bits.
 """
 
 from contextvars import ContextVar
 from typing import Protocol
 
-from torch import Tensor
+from torch import nn
 
-from heedful.attention.scores import ScaledDot
+from heedful.attention.call import Call
 
 
 class Listener(Protocol):
     """Whoever wants to know what is attended to."""
 
-    def hear(self, query: Tensor, key: Tensor, score: ScaledDot, mask: Tensor | None) -> None:
-        """Take one call of `attend`."""
+    def hear(self, call: Call, module: nn.Module | None = None) -> None:
+        """Take one call of `attend`, made by this module, or else by the one whose `forward` is running."""
         ...
 
 
@@ -24,7 +24,7 @@ class Listener(Protocol):
 LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("heedful-attention-listeners", default=())
 
 
-def report(query: Tensor, key: Tensor, score: ScaledDot, mask: Tensor | None) -> None:
+def report(call: Call, module: nn.Module | None = None) -> None:
     """Tell the listeners."""
     for listener in LISTENERS.get():
-        listener.hear(query, key, score, mask)
+        listener.hear(call, module)

@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from heedful.attention import KeyValue, MultiHeadAttention, RelativeBias
+from heedful.attention.masks import Mask, as_mask
 from heedful.layers.dropout import Dropout
 from heedful.layers.feedforward import Activation, FeedForward
 from heedful.layers.normalization import NormKind, normalization
@@ -62,8 +63,8 @@ class TransformerLayer(nn.Module):
         x: Tensor,
         memory: Tensor | KeyValue | None = None,
         *,
-        mask: Tensor | None = None,
-        memory_mask: Tensor | None = None,
+        mask: Mask | Tensor | None = None,
+        memory_mask: Mask | Tensor | None = None,
         past: KeyValue | None = None,
         positions: Tensor | None = None,
         bias: Tensor | None = None,
@@ -106,9 +107,9 @@ class TransformerStack(nn.Module):
         x: Tensor,
         positions: Tensor,
         *,
-        mask: Tensor | None = None,
+        mask: Mask | Tensor | None = None,
         memory: Tensor | list[KeyValue] | None = None,
-        memory_mask: Tensor | None = None,
+        memory_mask: Mask | Tensor | None = None,
         past: list[KeyValue] | None = None,
         key_positions: Tensor | None = None,
     ) -> tuple[Tensor, list[KeyValue]]:
@@ -121,6 +122,9 @@ class TransformerStack(nn.Module):
 
         Gives (batch, length, d_model) and each layer's keys and values, `past` first.
         """
+        # Once for all layers, which share what is made of a mask.
+        mask = None if mask is None else as_mask(mask)
+        memory_mask = None if memory_mask is None else as_mask(memory_mask)
         bias = None
         if self.relative is not None:
             bias = self.relative(positions, positions if key_positions is None else key_positions)

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from heedful.attention import KeyValue, masks
+from heedful.attention import KeyValue
 from heedful.layers import Embedding, TransformerStack, embedding_table
 from heedful.models.face import SequenceToSequence
 from heedful.models.settings import StackSettings
@@ -164,7 +164,7 @@ class DecoderOnlyTransformer(SequenceToSequence):
         self, tokens: Tensor, positions: Tensor, seen: Tensor, source_length: int
     ) -> tuple[Tensor, list[KeyValue]]:
         """Run the stack on tokens (batch, length) at positions (batch, length); only those `seen` are attended to."""
-        mask = masks.causal(positions, positions)
+        mask = positions.unsqueeze(-2) <= positions.unsqueeze(-1)
         if self.settings.source_attention == "full":
             mask = mask | (torch.arange(tokens.shape[1], device=tokens.device) < source_length)
         mask = (mask & seen.unsqueeze(1)).unsqueeze(1)

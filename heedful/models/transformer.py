@@ -104,9 +104,9 @@ class Transformer(SequenceToSequence):
     def encode(self, source: Tensor) -> Memory:
         """source (batch, source_length) -> the encoder's vectors."""
         positions = torch.arange(source.shape[1], device=source.device)
-        mask = masks.not_padding(source, PAD)
-        vectors, _ = self.encoder(self.source_embedding(source, positions), positions, mask=mask)
-        return Memory(vectors, mask)
+        real = (source != PAD)[:, None, None, :]
+        vectors, _ = self.encoder(self.source_embedding(source, positions), positions, mask=real)
+        return Memory(vectors, real)
 
     def start(self, memory: Memory) -> DecoderState:
         """Project the memory to each layer's keys and values, once for all steps."""
@@ -134,7 +134,7 @@ class Transformer(SequenceToSequence):
         x, _ = self.decoder(
             self.target_embedding(target, positions),
             positions,
-            mask=masks.causal(positions, positions),
+            mask=masks.causal(),
             memory=memory.vectors,
             memory_mask=memory.mask,
         )

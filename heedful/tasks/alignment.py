@@ -85,7 +85,7 @@ def cross_attention(
         model.features(source, read)
     record = seen[name]
     # In a decoder-only model the queries, and the keys, of the source stand before those of the target.
-    first = record.query.shape[2] - read.shape[1]
+    first = record.shape[2] - read.shape[1]
     rows = slice(1, None) if settings.method == "shift" else slice(target.shape[1])
     return record.weights(rows=slice(first, None), keys=slice(source.shape[1]))[:, :, rows]
 

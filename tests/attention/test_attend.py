@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from heedful.attention import ScaledDot, attend, masks
+from heedful.attention import Bias, ScaledDot, attend, masks
+from heedful.attention.attend import make_call
+from heedful.attention.grid import Grid
 from heedful.attention.kernels import fused, reference
+from heedful.attention.masks import as_mask
 
 BATCH, HEADS, QUERIES, KEYS, WIDTH = 2, 4, 5, 7, 6
-KERNELS = ("reference", "explicit", "fused")
+KERNELS = ("reference", "explicit", "streaming", "fused")
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-2}
 
 
@@ -25,11 +28,10 @@ def _random_mask() -> Tensor:
 
 MASKS = {
     "none": None,
-    "causal": masks.causal(torch.arange(2, 2 + QUERIES), torch.arange(KEYS)),
-    "padding": masks.padding(torch.tensor([4, 7]), KEYS),
-    "nothing for one sentence": masks.padding(torch.tensor([0, 5]), KEYS),
-    "causal and padding": masks.causal(torch.arange(QUERIES), torch.arange(KEYS))
-    & ~masks.padding(torch.tensor([2, 0]), KEYS),
+    "causal": masks.causal(),
+    "padding": masks.padding(torch.tensor([4, 7])),
+    "nothing for one sentence": masks.padding(torch.tensor([0, 5])),
+    "causal and padding": masks.causal() & ~masks.padding(torch.tensor([2, 0])),
     "any": _random_mask(),
     "of keys": torch.tensor([True, False, True, True, False, True, True]),
     "three dimensions": _random_mask()[0],
@@ -49,6 +51,10 @@ def _with_gradients(inputs: list[Tensor], upstream: Tensor, **choices) -> list[T
     return [attended.detach(), *torch.autograd.grad(attended, inputs, upstream)]
 
 
+def _score(bias: Tensor | None) -> ScaledDot:
+    return ScaledDot() if bias is None else ScaledDot().then(Bias(bias))
+
+
 def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
     return torch.allclose(one.double(), other.double(), rtol=tolerance, atol=tolerance)
 
@@ -57,9 +63,9 @@ def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
 def test_the_reference_is_the_definition_written_with_loops(mask: Tensor | None):
     query, key, value = (tensor.detach() for tensor in _inputs(torch.float64, kv_heads=2))
     bias = torch.randn(HEADS, QUERIES, KEYS, dtype=torch.float64)
-    attended = attend(query, key, value, score=ScaledDot(bias), mask=mask, kernel="reference")
+    attended = attend(query, key, value, score=ScaledDot().then(Bias(bias)), mask=mask, kernel="reference")
     may = torch.ones(BATCH, HEADS, QUERIES, KEYS, dtype=torch.bool) if mask is None else mask
-    may = may.expand(BATCH, HEADS, QUERIES, KEYS)
+    may = as_mask(may).tile(Grid(QUERIES, KEYS, query.device).tile()).expand(BATCH, HEADS, QUERIES, KEYS)
     for b, h, i in product(range(BATCH), range(HEADS), range(QUERIES)):
         seen = [j for j in range(KEYS) if may[b, h, i, j]]
         exponentials = [
@@ -80,21 +86,21 @@ def test_every_kernel_equals_the_reference(kernel, dtype, mask, kv_heads):
     inputs = _inputs(dtype, kv_heads)
     upstream = torch.randn(BATCH, HEADS, QUERIES, WIDTH).to(dtype)
     for bias in (None, torch.randn(1, HEADS, QUERIES, KEYS).to(dtype)):
-        got = _with_gradients(inputs, upstream, mask=mask, kernel=kernel, score=ScaledDot(bias))
-        exact = ScaledDot(None if bias is None else bias.double())
+        got = _with_gradients(inputs, upstream, mask=mask, kernel=kernel, score=_score(bias))
+        exact = _score(None if bias is None else bias.double())
         expected = _with_gradients(inputs, upstream.double(), mask=mask, kernel="reference", score=exact)
         for one, other in zip(got, expected, strict=True):
             assert one.dtype == dtype
             assert _close(one, other, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("kernel", ["reference", "explicit"])
+@pytest.mark.parametrize("kernel", ["reference", "explicit", "streaming"])
 def test_a_learned_bias_gets_the_gradient_of_the_definition(kernel):
     query, key, value = (tensor.detach() for tensor in _inputs(torch.float64))
     bias = torch.randn(HEADS, QUERIES, KEYS, dtype=torch.float64, requires_grad=True)
 
     def attended(bias: Tensor) -> Tensor:
-        return attend(query, key, value, score=ScaledDot(bias), mask=MASKS["any"], kernel=kernel)
+        return attend(query, key, value, score=ScaledDot().then(Bias(bias)), mask=MASKS["any"], kernel=kernel)
 
     assert torch.autograd.gradcheck(attended, (bias,))
 
@@ -126,8 +132,10 @@ def test_a_masked_key_changes_nothing_and_gets_no_gradient(kernel):
 def test_rows_of_weights_sum_to_one_or_to_zero(name):
     query, key, _ = _inputs(torch.float64)
     mask = MASKS[name]
-    weights = reference.weights(query, key, ScaledDot(), mask)
-    seen = torch.ones(KEYS, dtype=torch.bool) if mask is None else mask
+    weights = reference.weights(make_call(query, key, key, mask=mask))
+    seen = torch.ones(KEYS, dtype=torch.bool)
+    if mask is not None:
+        seen = as_mask(mask).tile(Grid(QUERIES, KEYS, query.device).tile())
     expected = seen.any(-1).expand(weights.shape[:-1]).double()
     torch.testing.assert_close(weights.sum(-1), expected, rtol=0, atol=1e-14)
     assert bool((weights >= 0).all())
@@ -136,10 +144,10 @@ def test_rows_of_weights_sum_to_one_or_to_zero(name):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_future_cannot_change_the_past(kernel):
     query, key, value = (torch.randn(1, 2, 9, 4, dtype=torch.float64) for _ in range(3))
-    whole = attend(query, key, value, mask=masks.causal(torch.arange(9), torch.arange(9)), kernel=kernel)
+    whole = attend(query, key, value, mask=masks.causal(), kernel=kernel)
     for length in range(1, 9):
         begin = [tensor[:, :, :length] for tensor in (query, key, value)]
-        mask = masks.causal(torch.arange(length), torch.arange(length))
+        mask = masks.causal()
         torch.testing.assert_close(
             attend(*begin, mask=mask, kernel=kernel), whole[:, :, :length], rtol=0, atol=1e-13
         )
@@ -182,11 +190,11 @@ def test_values_may_have_a_width_of_their_own():
 
 def test_no_keys_at_all_give_zeros():
     nothing = torch.randn(1, 2, 0, 4)
-    for kernel in ("reference", "explicit"):
+    for kernel in ("reference", "explicit", "streaming"):
         assert not attend(torch.randn(1, 2, 3, 4), nothing, nothing, kernel=kernel).any()
 
 
-@pytest.mark.parametrize("kernel", ["reference", "explicit"])
+@pytest.mark.parametrize("kernel", ["reference", "explicit", "streaming"])
 def test_dropout_zeroes_weights_and_keeps_their_mean(kernel):
     query, key, value = torch.randn(1, 1, 4000, 2), torch.randn(1, 1, 10, 2), torch.eye(10)[None, None]
     weights = attend(query, key, value, kernel=kernel)  # the values are unit vectors: they show the weights
@@ -202,11 +210,11 @@ def test_the_fused_kernel_refuses_what_it_cannot_express():
     with pytest.raises(ValueError, match="no dropout on the weights"):
         attend(query, key, value, dropout=0.1, kernel="fused")
     bias = torch.zeros(3, 3, requires_grad=True)
-    with pytest.raises(ValueError, match="no gradient to a learned bias"):
-        attend(query, key, value, score=ScaledDot(bias), kernel="fused")
+    with pytest.raises(ValueError, match="no gradient to the tensors of Bias"):
+        attend(query, key, value, score=ScaledDot().then(Bias(bias)), kernel="fused")
     # auto is never refused.
     attend(query, key, value, dropout=0.1)
-    attend(query, key, value, score=ScaledDot(bias)).sum().backward()
+    attend(query, key, value, score=ScaledDot().then(Bias(bias))).sum().backward()
     assert bias.grad is not None
 
 
@@ -215,9 +223,10 @@ def test_the_fused_kernel_refuses_what_it_cannot_express():
 def test_what_the_fused_kernel_accepts_pytorch_does_fuse(name, biased):
     query, key, value = (tensor.detach() for tensor in _inputs(torch.float32, kv_heads=2))
     bias = torch.randn(HEADS, QUERIES, KEYS) if biased else None
-    assert fused.refusal(query, value, ScaledDot(bias), 0.0) is None
+    score = _score(bias)
+    assert fused.refusal(make_call(query, key, value, score=score)) is None
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):  # raises if it cannot
-        attend(query, key, value, score=ScaledDot(bias), mask=MASKS[name], kernel="fused")
+        attend(query, key, value, score=score, mask=MASKS[name], kernel="fused")
 
 
 @pytest.mark.parametrize(("length", "kernel"), [(256, "explicit"), (257, "fused")])
@@ -249,7 +258,7 @@ def test_other_mistakes_are_named():
     query, key, value = (torch.zeros(1, 2, 3, 4) for _ in range(3))
     with pytest.raises(ValueError, match=r"True = may attend\), got torch.float32"):
         attend(query, key, value, mask=torch.ones(3, 3))
-    with pytest.raises(ValueError, match=r"bias \(3, 2\) does not broadcast"):
-        attend(query, key, value, score=ScaledDot(torch.zeros(3, 2)))
+    with pytest.raises(ValueError, match=r"Bias: \(3, 2\) does not broadcast"):
+        attend(query, key, value, score=ScaledDot().then(Bias(torch.zeros(3, 2))))
     with pytest.raises(ValueError, match="no kernel 'fast'"):
         attend(query, key, value, kernel="fast")  # pyright: ignore[reportArgumentType]

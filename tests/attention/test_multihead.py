@@ -26,18 +26,20 @@ def _pair(bias: bool = True) -> tuple[MultiHeadAttention, torch.nn.MultiheadAtte
 def test_self_attention_equals_pytorchs_with_the_same_weights(bias):
     ours, theirs = _pair(bias)
     x = torch.randn(BATCH, LENGTH, WIDTH, dtype=torch.float64)
-    may = masks.causal(torch.arange(LENGTH), torch.arange(LENGTH))
     # Theirs says who may NOT attend.
-    expected = theirs(x, x, x, attn_mask=~may, need_weights=False)[0]
-    torch.testing.assert_close(ours(x, mask=may)[0], expected, rtol=0, atol=1e-12)
+    later = torch.ones(LENGTH, LENGTH, dtype=torch.bool).triu(1)
+    expected = theirs(x, x, x, attn_mask=later, need_weights=False)[0]
+    torch.testing.assert_close(ours(x, mask=masks.causal())[0], expected, rtol=0, atol=1e-12)
 
 
 def test_cross_attention_equals_pytorchs_with_the_same_weights():
     ours, theirs = _pair()
     x = torch.randn(BATCH, LENGTH, WIDTH, dtype=torch.float64)
     memory = torch.randn(BATCH, MEMORY, WIDTH, dtype=torch.float64)
-    may = masks.padding(torch.tensor([4, 7]), MEMORY)
-    expected, weights = theirs(x, memory, memory, key_padding_mask=~may[:, 0, 0])
+    lengths = torch.tensor([4, 7])
+    may = masks.padding(lengths)
+    is_padding = torch.arange(MEMORY) >= lengths.unsqueeze(1)
+    expected, weights = theirs(x, memory, memory, key_padding_mask=is_padding)
     got, seen = ours(x, memory, mask=may)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(ours(x, ours.project(memory), mask=may)[0], expected, rtol=0, atol=1e-12)
@@ -51,11 +53,10 @@ def test_cross_attention_equals_pytorchs_with_the_same_weights():
 def test_a_cache_changes_nothing(rotary, kv_heads, pieces):
     attention = MultiHeadAttention(16, 4, kv_heads=kv_heads, rotary=rotary).double()
     x, positions = torch.randn(2, 6, 16, dtype=torch.float64), torch.arange(6)
-    whole, _ = attention(x, mask=masks.causal(positions, positions), positions=positions)
+    whole, _ = attention(x, mask=masks.causal(), positions=positions)
     past, got = None, []
     for piece, where in zip(x.split(pieces, 1), positions.split(pieces), strict=True):
-        mask = masks.causal(where, positions[: int(where[-1]) + 1])
-        attended, past = attention(piece, mask=mask, past=past, positions=where)
+        attended, past = attention(piece, mask=masks.causal(), past=past, positions=where)
         got.append(attended)
     torch.testing.assert_close(torch.cat(got, 1), whole, rtol=0, atol=1e-12)
 

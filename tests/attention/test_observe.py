@@ -71,11 +71,13 @@ def test_recorded_weights_equal_the_dense_softmax(choices):
         model(SOURCE, TARGET)
     for name in seen:
         record = seen[name]
-        key = record.key.repeat_interleave(4 // record.key.shape[1], 1)
-        scores = record.query @ key.transpose(-1, -2) / 2  # sqrt of the width 4 of a head
-        if record.score.bias is not None:
-            scores = scores + record.score.bias
-        dense = scores.masked_fill(~record.mask, -torch.inf).softmax(-1)
+        call = record.call
+        key = call.key.repeat_interleave(4 // call.key.shape[1], 1)
+        scores = call.query @ key.transpose(-1, -2) / 2  # sqrt of the width 4 of a head
+        tile = call.grid.tile()
+        for bias in call.score.modifiers:
+            scores = scores + bias.addend(bias.tensors(), tile)
+        dense = scores.masked_fill(~call.mask.tile(tile), -torch.inf).softmax(-1)
         weights = record.weights()
         assert weights.dtype == torch.float64
         torch.testing.assert_close(weights, dense, rtol=0, atol=1e-14)
@@ -109,9 +111,9 @@ def test_records_keep_no_graph():
     with observe(model) as seen:
         model(SOURCE, TARGET)
     record = seen["encoder.layers.0.self_attention"]
-    assert not record.query.requires_grad
-    assert not record.key.requires_grad
-    assert not record.score.bias.requires_grad
+    assert not record.call.query.requires_grad
+    assert not record.call.key.requires_grad
+    assert not any(tensor.requires_grad for tensor in record.call.score.modifiers[0].tensors())
 
 
 def test_decoding_gives_a_record_for_each_step():
@@ -154,8 +156,8 @@ def test_a_module_in_a_module_has_its_own_record():
     model = nn.ModuleDict({"outer": Outer()})
     with observe(model) as seen:
         model["outer"](torch.randn(1, 3, 8))
-    assert seen["outer"].query.shape == (1, 2, 3, 4)
-    assert seen["outer.inner"].query.shape == (1, 4, 3, 2)
+    assert seen["outer"].call.query.shape == (1, 2, 3, 4)
+    assert seen["outer.inner"].call.query.shape == (1, 4, 3, 2)
 
 
 def test_observers_may_be_nested_and_each_sees_all():

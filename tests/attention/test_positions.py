@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.attention.positions import relative_buckets, rotate, sinusoidal
+from heedful.attention import Rotary, ScaledDot, attend, masks
+from heedful.attention.positions import alibi_slopes, relative_buckets, rotate, sinusoidal
 
 
 @pytest.mark.parametrize("width", [2, 8, 512])
@@ -89,6 +90,82 @@ def test_rotation_in_bfloat16_still_knows_far_positions():
     torch.testing.assert_close(turned.double(), exact, rtol=0.01, atol=0.02)
 
 
+def test_pairs_of_two_halves_are_pairs_of_neighbours_in_another_order():
+    # GPT-NeoX and Llama in transformers: rotate_half.
+    vectors, positions = torch.randn(2, 3, 5, 8, dtype=torch.float64), torch.arange(5) * 7
+    neighbours = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
+    halves = rotate(vectors, positions, layout="concatenated")
+    torch.testing.assert_close(halves[..., neighbours], rotate(vectors[..., neighbours], positions))
+    angles = positions.double()[:, None] / 10_000 ** (torch.arange(4).double() / 4)
+    cosine, sine = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
+    rotated_half = torch.cat((-vectors[..., 4:], vectors[..., :4]), -1)
+    torch.testing.assert_close(halves, vectors * cosine + rotated_half * sine)
+
+
+def test_partial_rotation_leaves_the_other_coordinates():
+    vectors, positions = torch.randn(1, 2, 3, 10, dtype=torch.float64), torch.tensor([1, 2, 3])
+    turned = rotate(vectors, positions, width=4)
+    assert torch.equal(turned[..., 4:], vectors[..., 4:])
+    torch.testing.assert_close(turned[..., :4], rotate(vectors[..., :4], positions))
+
+
+def test_stretch_divides_positions_and_base_slows_the_turning():
+    vectors, positions = torch.randn(1, 1, 3, 4, dtype=torch.float64), torch.tensor([2, 4, 60])
+    torch.testing.assert_close(rotate(vectors, positions, stretch=2.0), rotate(vectors, positions // 2))
+    turned = rotate(vectors, positions, base=100.0)
+    pairs = torch.view_as_complex(vectors.unflatten(-1, (2, 2)))
+    angles = positions.double()[:, None] / 100 ** (torch.arange(2).double() / 2)
+    expected = torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
+    torch.testing.assert_close(turned, expected)
+
+
+@pytest.mark.parametrize(
+    "choices", [{}, {"width": 4}, {"layout": "concatenated"}, {"stretch": 3.0, "base": 500.0}]
+)
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_rotary_score_turns_queries_and_keys_by_the_positions_that_attend_is_given(choices, batched):
+    query, key, value = (torch.randn(2, heads, 4, 8, dtype=torch.float64) for heads in (4, 2, 2))
+    at_query, at_key = torch.tensor([5, 6, 7, 8]), torch.tensor([2, 9, 0, 4])
+    if batched:
+        at_query, at_key = torch.stack((at_query, at_key)), torch.stack((at_key, at_key + 3))
+    places = {"query_positions": at_query, "key_positions": at_key}
+    attended = attend(query, key, value, score=Rotary(**choices), mask=masks.causal(), **places)
+    turned = rotate(query, at_query, **choices), rotate(key, at_key, **choices)
+    torch.testing.assert_close(
+        attended, attend(*turned, value, score=ScaledDot(), mask=masks.causal(), **places)
+    )
+
+
+@given(shift=st.integers(-500, 500))
+def test_rotary_attention_does_not_change_when_all_positions_are_shifted(shift):
+    query, key, value = torch.randn(3, 1, 2, 5, 6, dtype=torch.float64)
+    shifted = torch.arange(5) + shift
+    moved = attend(query, key, value, score=Rotary(), query_positions=shifted, key_positions=shifted)
+    torch.testing.assert_close(moved, attend(query, key, value, score=Rotary()))
+
+
+def test_a_cached_step_of_rotary_attention_is_the_last_of_a_full_pass():
+    query, key, value = torch.randn(3, 1, 2, 5, 6, dtype=torch.float64)
+    whole = attend(query, key, value, score=Rotary(), mask=masks.causal())
+    last = attend(query[:, :, -1:], key, value, score=Rotary(), mask=masks.causal())
+    torch.testing.assert_close(last, whole[:, :, -1:])
+
+
+def test_slopes_of_alibi_are_those_of_the_paper():
+    assert alibi_slopes(8).tolist() == [2.0**-n for n in range(1, 9)]  # section 3
+    assert alibi_slopes(16).tolist() == pytest.approx([2 ** (-n / 2) for n in range(1, 17)], rel=1e-6)
+    # Other numbers: the authors' code takes every second slope of twice as many heads.
+    more = [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5]
+    assert alibi_slopes(12).tolist() == pytest.approx([*alibi_slopes(8).tolist(), *more], rel=1e-6)
+
+
+@given(st.integers(1, 130))
+def test_every_head_of_alibi_has_a_slope_of_its_own(heads):
+    slopes = alibi_slopes(heads).tolist()
+    assert len(slopes) == len(set(slopes)) == heads
+    assert all(0 < slope < 1 for slope in slopes)
+
+
 @pytest.mark.parametrize(
     ("both_sides", "starts"),
     # Where each bucket of distances begins, worked out by hand for 32 buckets and 128: 8 * 2^(k/2) and 16 * 8^(k/16).
@@ -112,3 +189,7 @@ def test_odd_widths_are_refused():
         sinusoidal(torch.arange(3), 5)
     with pytest.raises(ValueError, match=r"even width, got \(1, 1, 2, 3\)"):
         rotate(torch.zeros(1, 1, 2, 3), torch.arange(2))
+    with pytest.raises(ValueError, match="an even number of at most 4 coordinates, got 6"):
+        rotate(torch.zeros(1, 1, 2, 4), torch.arange(2), width=6)
+    with pytest.raises(ValueError, match="at least one head, got 0"):
+        alibi_slopes(0)

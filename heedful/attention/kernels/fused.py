@@ -4,37 +4,88 @@
 when it cannot fuse; `refusal` names the cases, so that `auto` never meets them and a user who asks for "fused" is told.
 """
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
-from heedful.attention.scores import ScaledDot
+from heedful.attention.call import Call
+from heedful.attention.masks import Causal
+from heedful.attention.modifiers import Added
+from heedful.attention.scores import DotScore, ScaledDot
 
 
-def refusal(query: Tensor, value: Tensor, score: ScaledDot, dropout: float) -> str | None:
+def refusal(call: Call) -> str | None:
     """Say why the fused kernel cannot express this attention, or None when it can."""
-    if dropout and query.device.type == "cpu":
+    cpu = call.query.device.type == "cpu"
+    name = type(call.score).__name__
+    if not isinstance(call.score, DotScore):
+        return f"it computes products of queries and keys, not {name}"
+    for modifier in call.score.modifiers:
+        if not isinstance(modifier, Added):
+            return f"it cannot apply {type(modifier).__name__}, which is no addition to the scores"
+        if any(tensor.requires_grad for tensor in modifier.tensors()):
+            return f"it gives no gradient to the tensors of {type(modifier).__name__}"
+    if call.dropout and cpu:
         return "on a CPU it has no dropout on the weights"
-    if query.shape[-1] != value.shape[-1] and query.device.type == "cpu":
-        return f"on a CPU it needs keys and values of one width, got {query.shape[-1]} and {value.shape[-1]}"
-    if score.bias is not None and score.bias.requires_grad:
-        return "it gives no gradient to a learned bias"
+    if cpu and call.query.shape[-1] != call.value.shape[-1]:
+        widths = f"{call.query.shape[-1]} and {call.value.shape[-1]}"
+        return f"on a CPU it needs keys and values of one width, got {widths}"
     return None
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, score: ScaledDot, mask: Tensor | None, dropout: float
-) -> Tensor:
-    """Give softmax(score(query, key)) value; shapes as in `heedful.attention.attend`."""
-    allowed = mask
-    if score.bias is not None:
-        allowed = score.bias.to(query.dtype)
-        if mask is not None:
-            allowed = allowed.masked_fill(~mask, -torch.inf)
+def writes(call: Call) -> int:
+    """Give how many numbers of the queries x keys it needs written out: those of the mask and of what is added."""
+    if call.mask is None and not call.score.modifiers:
+        return 0
+    if triangular(call):
+        return 0
+    return call.grid.queries * call.grid.keys
+
+
+def triangular(call: Call) -> bool:
+    """Whether the kernel's own causality is this mask: plain positions, as many queries as keys, nothing added."""
+    square = call.grid.plain and call.grid.queries == call.grid.keys
+    return square and isinstance(call.mask, Causal) and not call.score.modifiers
+
+
+def attend(call: Call) -> Tensor:
+    """Give softmax(score(query, key)) value."""
+    query, key, scale = call.query, call.key, None
+    if type(call.score) is not ScaledDot:
+        (query, key), scale = call.prepared(), 1.0
+    some = None
+    triangle = triangular(call)
+    allowed = None
+    if call.mask is not None and not triangle:
+        mask = call.mask.written(call.grid)
+        allowed, some = mask.allowed, mask.some
+    if call.score.modifiers:
+        allowed = _added(call, allowed)
     if allowed is not None:
         # The fused kernel of the CPU takes two dimensions or four; with others PyTorch writes the weights out.
         allowed = allowed[(None,) * (4 - allowed.ndim)]
     attended = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=allowed, dropout_p=dropout, enable_gqa=key.shape[1] != query.shape[1]
+        query,
+        key,
+        call.value,
+        attn_mask=allowed,
+        dropout_p=call.dropout,
+        is_causal=triangle,
+        scale=scale,
+        enable_gqa=key.shape[1] != query.shape[1],
     )
     # Backends differ in what a query gets that may see nothing; here it gets zeros.
-    return attended if mask is None else attended.masked_fill(~mask.any(-1, keepdim=True), 0.0)
+    return attended if some is None else attended.masked_fill(~some, 0.0)
+
+
+def _added(call: Call, allowed: Tensor | None) -> Tensor:
+    """Give what is added to the scores, and -inf where nothing may be seen."""
+    tile = call.grid.tile()
+    addends = [
+        modifier.addend(modifier.tensors(), tile).to(call.query.dtype)
+        for modifier in call.score.modifiers
+        if isinstance(modifier, Added)  # `refusal` has seen to it
+    ]
+    total = reduce(torch.add, addends)
+    return total if allowed is None else total.masked_fill(~allowed, -torch.inf)

@@ -9,32 +9,37 @@ queries x keys.
 import torch
 from torch import Tensor
 
-from heedful.attention.scores import ScaledDot
+from heedful.attention.call import Call, repeat_heads
 
 
-def weights(query: Tensor, key: Tensor, score: ScaledDot, mask: Tensor | None) -> Tensor:
-    """Give the softmax weights (batch, heads, queries, keys); rows sum to one, or to zero where nothing may be seen."""
-    scores = score(query, _repeat_heads(key, query.shape[1]))
-    if mask is None:
-        return scores.softmax(-1)
-    seen = mask.expand(scores.shape)
-    # A row without any admitted key would be softmax(-inf, ...) = NaN: it keeps its scores, and its weights are set to
-    # zero afterwards.
-    some = seen.any(-1, keepdim=True)
-    scores = scores.masked_fill(~seen & some, -torch.inf)
-    return scores.softmax(-1).masked_fill(~seen, 0.0)
+def refusal(call: Call) -> str | None:
+    """The definition computes everything."""
+    return None
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, score: ScaledDot, mask: Tensor | None, dropout: float
-) -> Tensor:
+def weights(call: Call, rows: slice = slice(None)) -> Tensor:
+    """Give the weights (batch, heads, rows, keys) of all queries, or of some.
+
+    Rows sum to one, or to zero where nothing may be seen, or to less where the score has a factor after the softmax.
+    """
+    query, key = call.prepared()
+    tile = call.grid.tile(rows)
+    scores = call.score.tile(query[:, :, tile.rows], repeat_heads(key, query.shape[1]), tile)
+    if call.mask is None:
+        weights = scores.softmax(-1)
+    else:
+        seen = call.mask.tile(tile).expand(scores.shape)
+        # A row without any admitted key would be softmax(-inf, ...) = NaN: it keeps its scores, and its weights are
+        # set to zero afterwards.
+        some = seen.any(-1, keepdim=True)
+        weights = scores.masked_fill(~seen & some, -torch.inf).softmax(-1).masked_fill(~seen, 0.0)
+    factor = call.score.factor(tile)
+    return weights if factor is None else weights * factor
+
+
+def attend(call: Call) -> Tensor:
     """Give softmax(score(query, key)) value, with dropout on the weights."""
-    attention = weights(query, key, score, mask)
-    if dropout:
-        attention = torch.nn.functional.dropout(attention, dropout)
-    return attention @ _repeat_heads(value, query.shape[1])
-
-
-def _repeat_heads(tensor: Tensor, heads: int) -> Tensor:
-    """Repeat (batch, kv_heads, keys, d) to (batch, heads, keys, d): each group of queries shares one head."""
-    return tensor.repeat_interleave(heads // tensor.shape[1], dim=1)
+    attention = weights(call)
+    if call.dropout:
+        attention = torch.nn.functional.dropout(attention, call.dropout)
+    return attention @ repeat_heads(call.value, call.query.shape[1])
