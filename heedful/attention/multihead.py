@@ -115,14 +115,17 @@ class MultiHeadAttention(Attending):
         """Attend from x to itself (after `past`), or to `memory`.
 
         x: (batch, queries, d_model)
-        memory: what to attend to, (batch, keys, d_model), or its keys and values from an earlier call; None = x itself
+        memory: what to attend to, (batch, keys, d_model), or its keys and values from an earlier call; None = x itself.
+            Of fewer rows than x, each is shared by as many neighbours of x, as by the hypotheses of one sentence; the
+            mask then has rows as the memory has
         mask: bool, broadcasts to (batch, heads, queries, keys), keys counting those of `past` first
         past: keys and values of earlier positions (self-attention with a cache)
         positions: of x, (queries,) or (batch, queries); needed when rotary
         bias: added to the scores, broadcasts to (batch, heads, queries, keys); or any modifier of the scores
 
         Gives the attended vectors (batch, queries, d_model) and the keys and values attended to. Raises ValueError
-        for rotary self-attention without positions, and for a past of cross-attention.
+        for rotary self-attention without positions, for a past of cross-attention, and for a memory whose rows cannot
+        be shared out.
         """
         if memory is None:
             if self.rotary and positions is None:
@@ -135,8 +138,13 @@ class MultiHeadAttention(Attending):
         else:
             if past is not None:
                 raise ValueError("Attention to a memory takes no past: the past is of self-attention.")
-            query = self._heads(linear(x, *self._part(slice(None, self.split[0]))))
             seen = memory if isinstance(memory, KeyValue) else self.project(memory)
+            rows = len(seen.key)
+            if len(x) % max(rows, 1):
+                raise ValueError(f"A memory of {rows} rows cannot be shared by {len(x)} rows of queries.")
+            # Neighbours that share a memory become queries of one row: its keys are read once for all of them.
+            sharing = x.reshape(rows, -1, x.shape[-1]) if rows < len(x) else x
+            query = self._heads(linear(sharing, *self._part(slice(None, self.split[0]))))
         if isinstance(bias, Tensor):
             bias = Bias(bias)
         attended = attend(
@@ -148,7 +156,7 @@ class MultiHeadAttention(Attending):
             dropout=self.dropout if self.training else 0.0,
         )
         # (batch, heads, queries, d_head) -> (batch, queries, heads * d_head)
-        return self.out(attended.transpose(1, 2).flatten(2)), seen
+        return self.out(attended.transpose(1, 2).flatten(2)).view(x.shape), seen
 
     def project(self, memory: Tensor) -> KeyValue:
         """Give the keys and values of memory (batch, keys, d_model): needed once, however often it is attended to."""

@@ -5,7 +5,7 @@ matrix for both embeddings and the output, dropout on every sublayer's output an
 weights, projections without bias. The variants that people expect are one named choice each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -44,26 +44,33 @@ class Memory:
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What the decoder remembers, one row for each hypothesis.
+    """What the decoder remembers.
 
-    past, memory: each layer's keys and values, of the target so far and of the source
-    memory_mask: who is no padding in the source, bool (hypotheses, 1, 1, source_length)
+    past: each layer's keys and values of the target so far, one row for each hypothesis
+    memory: each layer's keys and values of the source, one row for `sharing` hypotheses beside each other
+    memory_mask: who is no padding in the source, bool (hypotheses / sharing, 1, 1, source_length)
     position: where the next token stands
+    sharing: of how many hypotheses each source is the memory
     """
 
     past: list[KeyValue] | None
     memory: list[KeyValue]
     memory_mask: Tensor
     position: int
+    sharing: int = 1
 
     def select(self, rows: Tensor) -> "DecoderState":
-        """Keep, reorder or repeat hypotheses."""
-        return DecoderState(
-            past=None if self.past is None else [layer.select(rows) for layer in self.past],
-            memory=[layer.select(rows) for layer in self.memory],
-            memory_mask=self.memory_mask.index_select(0, rows),
-            position=self.position,
-        )
+        """Keep, reorder or repeat hypotheses. Those of one source share its memory if each source has as many."""
+        past = None if self.past is None else [layer.select(rows) for layer in self.past]
+        sources, counts = (rows // self.sharing).unique_consecutive(return_counts=True)
+        sharing = int(counts.max()) if len(rows) else 1
+        if int(counts.sum()) != sharing * len(sources):
+            sources, sharing = rows // self.sharing, 1
+        memory, mask = self.memory, self.memory_mask
+        if not torch.equal(sources, torch.arange(len(mask), device=rows.device)):
+            memory = [layer.select(sources) for layer in memory]
+            mask = mask.index_select(0, sources)
+        return DecoderState(past, memory, mask, self.position, sharing)
 
 
 class Transformer(SequenceToSequence):
@@ -124,7 +131,7 @@ class Transformer(SequenceToSequence):
             past=state.past,
             key_positions=torch.arange(state.position + 1, device=tokens.device),
         )
-        new = DecoderState(past, state.memory, state.memory_mask, state.position + 1)
+        new = replace(state, past=past, position=state.position + 1)
         return self.output(x.squeeze(1)), new
 
     def features(self, source: Tensor, target: Tensor) -> Tensor:

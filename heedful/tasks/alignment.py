@@ -100,8 +100,8 @@ def step_attention(model: SequenceToSequence, source_length: int) -> Iterator[Ca
     with observe(model, name) as seen:
 
         def last_step() -> Tensor:
-            # (hypotheses, heads, 1, keys), the source's keys first
-            weights = seen[name].weights(keys=slice(source_length)).mean(1).squeeze(1)
+            # (hypotheses, heads, 1, keys) or (sentences, heads, hypotheses of each, keys), the source's keys first
+            weights = seen[name].weights(keys=slice(source_length)).mean(1).flatten(0, 1)
             seen.clear()
             return weights
 

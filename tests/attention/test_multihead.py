@@ -90,6 +90,19 @@ def test_keys_and_values_are_selected_by_row():
     assert torch.equal(chosen.value, kept.value[[2, 0, 0, 1]])
 
 
+def test_neighbours_may_share_a_memory():
+    attention = MultiHeadAttention(12, 4, kv_heads=2).double()
+    x, memory = torch.randn(6, 1, 12, dtype=torch.float64), torch.randn(2, 5, 12, dtype=torch.float64)
+    mask = torch.tensor([[True] * 5, [True, True, True, False, False]])[:, None, None]
+    expected, _ = attention(x, memory.repeat_interleave(3, 0), mask=mask.repeat_interleave(3, 0))
+    for shared in (memory, attention.project(memory)):
+        attended, seen = attention(x, shared, mask=mask)
+        torch.testing.assert_close(attended, expected, rtol=0, atol=1e-13)
+        assert len(seen.key) == 2
+    with pytest.raises(ValueError, match="memory of 2 rows cannot be shared by 5 rows"):
+        attention(x[:5], memory)
+
+
 def test_a_relative_bias_is_that_of_its_bucket():
     relative = RelativeBias(heads=3, both_sides=True)
     torch.nn.init.normal_(relative.weight)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from heedful.models import Transformer, TransformerSettings
-from tests.models.variants import SOURCE, TARGET
+from tests.models.variants import SOURCE, TARGET, small
 
 
 def _copy_attention(ours: nn.Module, theirs: nn.MultiheadAttention) -> None:
@@ -143,3 +143,23 @@ def test_a_seed_determines_the_weights():
         torch.manual_seed(3)
         weights.append(Transformer(settings, 7, 7).state_dict())
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+@torch.no_grad()
+def test_hypotheses_of_a_sentence_share_its_memory_while_each_sentence_has_as_many():
+    model = small("transformer: the paper's")
+    state = model.start(model.encode(SOURCE))
+    _, state = model.step(TARGET[:, 0], state)
+    twice = state.select(torch.tensor([0, 0, 1, 1, 2, 2]))
+    assert twice.memory is state.memory
+    kept = twice.select(torch.tensor([3, 2, 4, 4]))  # a sentence has left
+    assert len(kept.memory[0].key) == 2
+    uneven = kept.select(torch.tensor([0, 1, 2]))
+    assert len(uneven.memory[0].key) == 3
+    assert len(uneven.select(torch.tensor([], dtype=torch.long)).memory[0].key) == 0
+    # Whatever is shared, a step says the same.
+    tokens = TARGET[:, 1]
+    alone, _ = model.step(tokens, state)
+    for chosen, sentences in ((twice, [0, 0, 1, 1, 2, 2]), (kept, [1, 1, 2, 2]), (uneven, [1, 1, 2])):
+        step, _ = model.step(tokens[sentences], chosen)
+        torch.testing.assert_close(step, alone[sentences], rtol=0, atol=1e-12)
