@@ -20,7 +20,7 @@ class Block:
     """Some rows of the matrix: all their weights but zeros.
 
     weights, logs: (batch, heads, rows, keys) of these heads, rows and keys; the weights of all other keys are zero.
-        logs are the logarithms of the weights, -1e30 for a weight of zero
+        logs are the logarithms of the weights, -1e30 for a weight of zero; None where they were not asked for
     query_positions: (rows, 1), or (batch, 1, rows, 1); key_positions: (1, keys), or (batch, 1, 1, keys)
     """
 
@@ -28,7 +28,7 @@ class Block:
     rows: slice
     keys: slice
     weights: Tensor
-    logs: Tensor
+    logs: Tensor | None
     query_positions: Tensor
     key_positions: Tensor
 
@@ -45,8 +45,11 @@ class Matrix(ABC):
         """Give the weights of a rectangle, (batch, heads, rows, keys); slices have a start and a stop."""
 
     @abstractmethod
-    def blocks(self, heads: slice) -> Iterator[Block]:
-        """Give all rows of some heads, block by block; rows that see nothing may be missing."""
+    def blocks(self, heads: slice, logs: bool = True) -> Iterator[Block]:
+        """Give all rows of some heads, block by block; rows that see nothing may be missing.
+
+        logs: whether logarithms are needed too; without them it is quicker
+        """
 
     @abstractmethod
     def log_sum_exp(self, heads: slice) -> Tensor:
@@ -92,11 +95,11 @@ class Written(Matrix):
     def tile(self, heads: slice, rows: slice, keys: slice) -> Tensor:
         return self._weights[:, heads, rows, keys]
 
-    def blocks(self, heads: slice) -> Iterator[Block]:
+    def blocks(self, heads: slice, logs: bool = True) -> Iterator[Block]:
         rows, keys = slice(0, self.shape[2]), slice(0, self.shape[3])
         weights = self._weights[:, heads]
-        logs = weights.log().clamp_(min=-1e30)
-        yield Block(heads, rows, keys, weights, logs, *self.positions(rows, keys))
+        known = weights.log().clamp_(min=-1e30) if logs else None
+        yield Block(heads, rows, keys, weights, known, *self.positions(rows, keys))
 
     def log_sum_exp(self, heads: slice) -> Tensor:
         return self._lse[:, heads]
@@ -140,9 +143,9 @@ class Joined(Matrix):
             found.append(pad(part.tile(heads, inside, some), (0, missing)))
         return torch.cat(found, 2)
 
-    def blocks(self, heads: slice) -> Iterator[Block]:
+    def blocks(self, heads: slice, logs: bool = True) -> Iterator[Block]:
         for start, part in self._parts:
-            for block in part.blocks(heads):
+            for block in part.blocks(heads, logs):
                 rows = slice(block.rows.start + start, block.rows.stop + start)
                 yield replace(block, rows=rows)
 

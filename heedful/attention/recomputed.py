@@ -44,6 +44,9 @@ class Recomputed(Matrix):
         self._versions = [(tensor, tensor._version) for tensor in _tensors(call) if not tensor.is_inference()]
 
     def tile(self, heads: slice, rows: slice, keys: slice) -> Tensor:
+        if rows.start == rows.stop or keys.start == keys.stop:
+            size = self.shape[0], heads.stop - heads.start, rows.stop - rows.start, keys.stop - keys.start
+            return torch.zeros(size, dtype=self.dtype, device=self.device)
         self._know(heads, rows)
         tile = self.call.grid.tile(rows, keys)
         scores = self._scores(self._query(rows), self._key(keys), tile, heads)
@@ -54,8 +57,8 @@ class Recomputed(Matrix):
         factor = self._factor(tile, heads)
         return weights if factor is None else weights * factor
 
-    def blocks(self, heads: slice) -> Iterator[Block]:
-        return self._blocks(heads, slice(0, self.shape[2]))
+    def blocks(self, heads: slice, logs: bool = True) -> Iterator[Block]:
+        return self._blocks(heads, slice(0, self.shape[2]), logs)
 
     def log_sum_exp(self, heads: slice) -> Tensor:
         self._know(heads, slice(0, self.shape[2]))
@@ -82,7 +85,7 @@ class Recomputed(Matrix):
         """Have the log-sum-exp of these rows."""
         self._check()
         if self._lse[:, heads, rows].isnan().any():
-            for _ in self._blocks(heads, rows):
+            for _ in self._blocks(heads, rows, logs=False):
                 pass
 
     def _check(self) -> None:
@@ -92,7 +95,7 @@ class Recomputed(Matrix):
                 "optimizer's step does so), and its weights are not known any more: ask for them earlier."
             )
 
-    def _blocks(self, heads: slice, rows: slice) -> Iterator[Block]:
+    def _blocks(self, heads: slice, rows: slice, logs: bool) -> Iterator[Block]:
         """Give blocks of some rows, and note their log-sum-exp."""
         self._check()
         batch, whole, queries, keys = self.shape
@@ -107,29 +110,41 @@ class Recomputed(Matrix):
             query = self._query(here)
             for first in range(heads.start, heads.stop, together):
                 group = slice(first, min(first + together, heads.stop))
-                yield self._block(query, key[:, :, span], self.call.grid.tile(here, span), hidden, group)
+                tile = self.call.grid.tile(here, span)
+                yield self._block(query, key[:, :, span], tile, hidden, group, logs)
 
     def _block(
-        self, query: Tensor, key: Tensor, tile: Tile, hidden: list[tuple[slice, Tensor]], heads: slice
+        self,
+        query: Tensor,
+        key: Tensor,
+        tile: Tile,
+        hidden: list[tuple[slice, Tensor]],
+        heads: slice,
+        with_logs: bool,
     ) -> Block:
         scores = self._scores(query, key, tile, heads)
         for keys, mask in hidden:
             scores[..., keys].masked_fill_(self._own(mask, heads), -torch.inf)
-        if scores.shape[-1]:
-            greatest = scores.amax(-1, keepdim=True)
+        logs = None
+        lse = self._lse[:, heads, tile.rows, None]
+        if not with_logs and not lse.isnan().any():
+            weights = scores.sub_(lse.masked_fill(lse == -torch.inf, 0.0)).exp_()
         else:
-            greatest = scores.new_full((*scores.shape[:-1], 1), -torch.inf)
-        logs = scores.sub_(greatest.masked_fill_(greatest == -torch.inf, 0.0))
-        weights = logs.exp()
-        total = weights.sum(-1, keepdim=True)
-        lse = greatest + total.log()
-        self._lse[:, heads, tile.rows] = lse.squeeze(-1)
-        total.masked_fill_(total == 0, 1.0)
-        weights.div_(total)
-        logs.sub_(total.log_())
+            if scores.shape[-1]:
+                greatest = scores.amax(-1, keepdim=True)
+            else:
+                greatest = scores.new_full((*scores.shape[:-1], 1), -torch.inf)
+            scores.sub_(greatest.masked_fill_(greatest == -torch.inf, 0.0))
+            weights = scores.exp() if with_logs else scores.exp_()
+            total = weights.sum(-1, keepdim=True)
+            lse.copy_(greatest + total.log())
+            total.masked_fill_(total == 0, 1.0)
+            weights.div_(total)
+            logs = scores.sub_(total.log_()) if with_logs else None
         if (factor := self._factor(tile, heads)) is not None:
-            weights, logs = weights * factor, logs + factor.log()
-        if hidden or self.call.score.modifiers:
+            weights = weights * factor
+            logs = None if logs is None else logs + factor.log()
+        if logs is not None and (hidden or self.call.score.modifiers):
             logs.clamp_(min=-1e30)  # 0 * -inf would be NaN
         return Block(heads, tile.rows, tile.keys, weights, logs, tile.query_positions, tile.key_positions)
 
@@ -164,7 +179,7 @@ class Recomputed(Matrix):
 
     def _factor(self, tile: Tile, heads: slice) -> Tensor | None:
         factor = self.call.score.factor(replace(tile, heads=heads) if self._separable else tile)
-        return None if factor is None else self._own(factor, heads)
+        return None if factor is None else self._own(factor.to(self.dtype), heads)
 
     @cached_property
     def _separable(self) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from heedful.attention.call import Call
 from heedful.attention.grid import Grid
 from heedful.attention.masks import Mask
-from heedful.attention.matrix import Matrix
+from heedful.attention.matrix import Block, Matrix
 from heedful.attention.overview import Overview, Thumbnail
 from heedful.attention.recomputed import Recomputed
 from heedful.attention.score import Score
@@ -117,7 +117,7 @@ class Record:
         look at all their keys.
         """
         _, _, queries, keys_ = self.shape
-        with _plainly(self.matrix):
+        with plainly(self.matrix):
             return self.matrix.tile(self._heads, _within(rows, queries), _within(keys, keys_))
 
     def row(self, query: int) -> Tensor:
@@ -133,14 +133,26 @@ class Record:
 
         It is -inf for a query that sees nothing.
         """
-        with _plainly(self.matrix):
+        with plainly(self.matrix):
             return self.matrix.log_sum_exp(self._heads)
+
+    def blocks(self) -> Iterator[Block]:
+        """Give all weights in blocks of some heads and some rows, each with all keys that they may see; no logarithms.
+
+        Blocks of the same rows come one after the other; rows that see nothing may be missing. See `plainly`.
+        """
+        return self.matrix.blocks(self._heads, logs=False)
+
+    def allowed(self, rows: slice = slice(None)) -> Tensor:
+        """Say which keys some queries may see, bool that broadcasts to (batch, heads, rows, keys)."""
+        allowed = self.matrix.allowed(_within(rows, self.shape[2]))
+        return allowed[..., self._heads, :, :] if allowed.ndim > 2 and allowed.shape[-3] > 1 else allowed
 
     def measure(self, *statistics: Statistic[Any]) -> list[Any]:
         """Give several statistics, made in one pass over the weights; those made before are not made again."""
         wanted = [one for one in dict.fromkeys(statistics) if one not in self._measured]
         if wanted:
-            with _plainly(self.matrix):
+            with plainly(self.matrix):
                 self._measured.update(zip(wanted, measure(self.matrix, wanted, self._heads), strict=True))
         return [self._measured[one] for one in statistics]
 
@@ -240,14 +252,13 @@ class Record:
         count: Tensor | int = 0
         for rows in self._rows():
             size = rows.stop - rows.start
-            allowed = self.matrix.allowed(rows)
-            seen = allowed.sum(-2) * (size if allowed.shape[-2] == 1 else 1)
-            count = count + (seen[:, self._heads] if seen.ndim == 3 and seen.shape[1] > 1 else seen)
+            allowed = self.allowed(rows)
+            count = count + allowed.sum(-2) * (size if allowed.shape[-2] == 1 else 1)
         return torch.as_tensor(count)
 
 
 @contextmanager
-def _plainly(matrix: Matrix) -> Iterator[None]:
+def plainly(matrix: Matrix) -> Iterator[None]:
     """Compute without gradients, and in the types that tensors have."""
     with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
         yield

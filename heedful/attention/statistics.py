@@ -19,7 +19,7 @@ taken as a distribution over the keys; a query that sees nothing has zeros. A st
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ Result = TypeVar("Result")
 
 class Statistic(ABC, Generic[Result]):
     """Something that is gathered block by block, in three steps: begin with nothing, add each block, finish."""
+
+    needs_logs: ClassVar[bool] = False
 
     @abstractmethod
     def begin(self, matrix: Matrix, heads: int) -> Any:
@@ -49,7 +51,8 @@ def measure(matrix: Matrix, statistics: Sequence[Statistic[Any]], heads: slice) 
     """Gather statistics of some heads in one pass over the weights."""
     count = heads.stop - heads.start
     gathered = [statistic.begin(matrix, count) for statistic in statistics]
-    for block in matrix.blocks(heads):
+    logs = any(statistic.needs_logs for statistic in statistics)
+    for block in matrix.blocks(heads, logs):
         own = slice(block.heads.start - heads.start, block.heads.stop - heads.start)
         for statistic, into in zip(statistics, gathered, strict=True):
             statistic.add(into, block, own)
@@ -79,8 +82,12 @@ class OfRows(Statistic[Tensor]):
 class Entropy(OfRows):
     """- sum_j p_ij log p_ij, in nats: 0 for one key alone, log(n) for n keys alike."""
 
+    needs_logs = True
+
     def of(self, block: Block) -> Tensor:
         # Rows that do not sum to one, as those of Luong's Gaussian window, are taken as shares of their sum.
+        if block.logs is None:
+            raise ValueError("The entropy is made of blocks with logarithms: ask for them.")
         total = _total(block)
         return torch.where(
             total > 0, total.log() - torch.linalg.vecdot(block.weights, block.logs) / total, 0.0
