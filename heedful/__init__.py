@@ -15,6 +15,7 @@ def __getattr__(name: str) -> Any:
     """Import what needs PyTorch only when it is asked for, so that `heedful --help` answers at once."""
     if name in ("attend", "observe"):
         import heedful.attention
+        import heedful.interop  # whose models `observe` hears too
 
         return getattr(heedful.attention, name)
     if name == "load":
