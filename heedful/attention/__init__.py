@@ -1,8 +1,9 @@
 """What attention is: one function, its scores, masks, positions and kernels, and a way to look inside."""
 
-from heedful.attention import masks, positions
+from heedful.attention import alignment, approximations, masks, positions, scores
 from heedful.attention.attend import Explanation, attend, explain_kernel
 from heedful.attention.attending import Attending
+from heedful.attention.influence import Rollout, Step, WidestPath, decoder_steps
 from heedful.attention.modifiers import (
     ALiBi,
     Bias,
@@ -55,14 +56,21 @@ __all__ = [
     "RelativeBias",
     "RelativeBuckets",
     "RelativePositions",
+    "Rollout",
     "Rotary",
     "ScaledDot",
     "Score",
     "Seen",
     "SoftCap",
+    "Step",
+    "WidestPath",
+    "alignment",
+    "approximations",
     "attend",
+    "decoder_steps",
     "explain_kernel",
     "masks",
     "observe",
     "positions",
+    "scores",
 ]

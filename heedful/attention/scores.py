@@ -28,6 +28,7 @@ from torch.nn.functional import conv1d, embedding
 
 from heedful.attention import masks
 from heedful.attention.grid import Grid
+from heedful.attention.kernels.additive import additive_pairs
 from heedful.attention.positions import Layout, rotate
 from heedful.attention.score import Score
 
@@ -389,8 +390,7 @@ class LocationAware(Additive):
 
 
 def _additive_pairs(query: Tensor, key: Tensor, v: Tensor) -> Tensor:
-    # (..., rows, 1, d_hidden) + (..., 1, keys, d_hidden)
-    return torch.tanh(query.unsqueeze(-2) + key.unsqueeze(-3)) @ v.to(query.dtype)
+    return additive_pairs(query, key, v.to(query.dtype))
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -114,6 +114,18 @@ def test_products_are_their_formulas():
     )
 
 
+@pytest.mark.parametrize(("name", "width"), [("general", D_KEY), ("location", D_QUERY), ("rotary", D)])
+def test_the_fused_kernel_is_asked_with_the_width_that_queries_and_keys_have_when_prepared(name, width):
+    # PyTorch writes the weights out, without a word, where this width is not that of the values.
+    score, query, key = _given(name)
+    assert score.prepare(query, key, Grid(QUERIES, KEYS, key.device))[1].shape[-1] == width
+    value = _random(BATCH, HEADS, KEYS, width)
+    expected = attend(query, key, value, score=score, kernel="reference")
+    torch.testing.assert_close(attend(query, key, value, score=score, kernel="fused"), expected)
+    with pytest.raises(ValueError, match=f"one width, got {width} and {width + 1}"):
+        attend(query, key, _random(BATCH, HEADS, KEYS, width + 1), score=score, kernel="fused")
+
+
 def test_cosine_is_its_formula():
     query, key = _random(2, 3, 4, D), _random(2, 3, 5, D)
     sharpness = torch.rand(2, 1, 4, 1, dtype=torch.float64)
