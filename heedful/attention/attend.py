@@ -10,26 +10,29 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from heedful.attention import tap
 from heedful.attention.call import Call
 from heedful.attention.grid import Grid
-from heedful.attention.kernels import explicit, fused, reference, streaming
+from heedful.attention.kernels import explicit, fused, reference, streaming, triton
 from heedful.attention.masks import Mask, as_mask
 from heedful.attention.scores import ScaledDot, Score
 
-Kernel = Literal["auto", "reference", "explicit", "streaming", "fused"]
+Kernel = Literal["auto", "reference", "explicit", "streaming", "fused", "triton"]
 
 KERNELS: dict[str, ModuleType] = {
     "reference": reference,
     "explicit": explicit,
     "streaming": streaming,
     "fused": fused,
+    "triton": triton,
 }
 
-# Below this many weights for one head the explicit kernel wins on a CPU (benchmarks/NOTES.md).
-EXPLICIT_WEIGHTS = 256 * 256
+# Up to so many weights for one head the explicit kernel wins on a CPU (benchmarks/attention_speed.py): over the fused
+# one where gradients are wanted, as its way back is shorter; over the streaming one.
+EXPLICIT_IN_TRAINING, EXPLICIT_WEIGHTS = 64 * 64, 256 * 256
 # A mask or bias written out is shared by all heads; up to this many numbers (16 MB of bools) it is no burden.
 WRITTEN_WEIGHTS = 4096 * 4096
 
@@ -113,6 +116,7 @@ def explain_kernel(query: Tensor, key: Tensor, value: Tensor, **choices: Any) ->
         "explicit": f"{size} are few enough to be written out, which is fastest",
         "fused": "PyTorch's kernel computes exactly this, in linear memory",
         "streaming": f"{size} are too many to be written out, and it computes everything in linear memory",
+        "triton": "programs of heedful's own compute what PyTorch's kernel does not, in linear memory",
     }
     slower = {
         "reference": "the definition, slower",
@@ -121,6 +125,9 @@ def explain_kernel(query: Tensor, key: Tensor, value: Tensor, **choices: Any) ->
         "fused": "slower at these sizes"
         if kernel == "explicit"
         else f"it would need mask or biases written out, {size}",
+        "triton": f"it would need the mask written out, {size}"
+        if triton.writes(call) > WRITTEN_WEIGHTS
+        else "slower here",
     }
     return Explanation(
         kernel, why[kernel], {name: reason or slower[name] for name, reason in refusals.items()}
@@ -131,9 +138,20 @@ def _choose(call: Call) -> str:
     weights = call.grid.queries * call.grid.keys
     refused = fused.refusal(call) is not None
     cpu = call.query.device.type == "cpu"
-    if weights <= EXPLICIT_WEIGHTS and (cpu or refused):
+    if refused:
+        few = EXPLICIT_WEIGHTS
+    else:
+        inputs = call.query, call.key, call.value
+        trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+        few = EXPLICIT_IN_TRAINING if cpu and trained else 0
+    if weights <= few:
         return "explicit"
-    return "streaming" if refused or fused.writes(call) > WRITTEN_WEIGHTS else "fused"
+    if not refused and fused.writes(call) <= WRITTEN_WEIGHTS:
+        return "fused"
+    # On a CPU there is but Triton's interpreter.
+    if not call.query.is_cpu and triton.refusal(call) is None and triton.writes(call) <= WRITTEN_WEIGHTS:
+        return "triton"
+    return "streaming"
 
 
 def make_call(
@@ -148,15 +166,20 @@ def make_call(
 ) -> Call:
     """Check what `attend` is given, and put it together; raises ValueError as it does."""
     score = ScaledDot() if score is None else score
-    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
     if not query.ndim == key.ndim == value.ndim == 4:
-        raise ValueError(f"attend takes four dimensions (batch, heads, length, width), got {shapes}.")
+        raise ValueError(
+            f"attend takes four dimensions (batch, heads, length, width), got {_shapes(query, key, value)}."
+        )
     if (wrong := score.mismatch(query, key)) is not None:
-        raise ValueError(f"{type(score).__name__}: {wrong}, got {shapes}.")
+        raise ValueError(f"{type(score).__name__}: {wrong}, got {_shapes(query, key, value)}.")
     if key.shape[:3] != value.shape[:3]:
-        raise ValueError(f"Each key needs a value: the first three dimensions differ in {shapes}.")
+        raise ValueError(
+            f"Each key needs a value: the first three dimensions differ in {_shapes(query, key, value)}."
+        )
     if query.shape[0] != key.shape[0] or query.shape[1] % key.shape[1]:
-        raise ValueError(f"The batches must agree and heads be a multiple of kv_heads, got {shapes}.")
+        raise ValueError(
+            f"The batches must agree and heads be a multiple of kv_heads, got {_shapes(query, key, value)}."
+        )
     if not 0 <= dropout < 1:
         raise ValueError(f"Dropout is a probability below 1, got {dropout}.")
     for name, positions, length in (("query", query_positions, 2), ("key", key_positions, 2)):
@@ -177,3 +200,7 @@ def make_call(
         if (wrong := modifier.misfit(grid, heads)) is not None:
             raise ValueError(f"{type(modifier).__name__}: {wrong}.")
     return Call(query, key, value, score, mask, dropout, grid)
+
+
+def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
+    return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from heedful.attention import Bias, ScaledDot, attend, masks
+from heedful.attention import Bias, ScaledDot, attend, explain_kernel, masks
 from heedful.attention.attend import make_call
 from heedful.attention.grid import Grid
 from heedful.attention.kernels import fused, reference
@@ -229,10 +229,31 @@ def test_what_the_fused_kernel_accepts_pytorch_does_fuse(name, biased):
         attend(query, key, value, score=score, mask=MASKS[name], kernel="fused")
 
 
-@pytest.mark.parametrize(("length", "kernel"), [(256, "explicit"), (257, "fused")])
-def test_auto_takes_the_fused_kernel_for_long_sequences(length, kernel):
-    query, key, value = (torch.randn(1, 1, length, 8) for _ in range(3))
-    assert torch.equal(attend(query, key, value), attend(query, key, value, kernel=kernel))
+@pytest.mark.parametrize(
+    ("length", "trained", "dropout", "kernel"),
+    [
+        (64, True, 0.0, "explicit"),
+        (65, True, 0.0, "fused"),
+        (8, False, 0.0, "fused"),
+        (256, True, 0.1, "explicit"),
+        (257, True, 0.1, "streaming"),
+    ],
+)
+def test_auto_takes_the_kernel_that_is_fastest(length, trained, dropout, kernel):
+    x = torch.randn(1, 1, length, 8, requires_grad=trained)
+    assert explain_kernel(x, x, x, dropout=dropout).kernel == kernel
+    torch.manual_seed(1)
+    attended = attend(x, x, x, dropout=dropout)
+    torch.manual_seed(1)
+    assert torch.equal(attended, attend(x, x, x, dropout=dropout, kernel=kernel))
+
+
+def test_a_mask_of_keys_is_fused_at_any_length():
+    x = torch.zeros(1, 1, 8192, 8)
+    lengths = masks.padding(torch.tensor([5000]))
+    of_keys = torch.ones(8192, dtype=torch.bool)
+    assert explain_kernel(x, x, x, mask=lengths & of_keys).kernel == "fused"
+    assert explain_kernel(x, x, x, mask=lengths & masks.causal()).kernel == "streaming"
 
 
 @pytest.mark.parametrize(

@@ -22,3 +22,10 @@ def keep_factors(like: Tensor, dropout: float, generator: torch.Generator | None
     numbers = draws.view(torch.int16)[: like.numel()].view(like.shape)
     kept = torch.ge(numbers, dropped + torch.iinfo(torch.int16).min, out=torch.empty_like(like))
     return kept.mul_(_STEPS / (_STEPS - dropped))
+
+
+def drop(weights: Tensor, dropout: float) -> Tensor:
+    """Set weights to zero with probability `dropout`; the others grow by 1 / (1 - dropout)."""
+    if not weights.is_cpu:
+        return torch.nn.functional.dropout(weights, dropout)
+    return weights * keep_factors(weights, dropout)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from heedful.attention.call import Call, repeat_heads
+from heedful.attention.kernels.dropping import drop
+from heedful.attention.scores import DotScore
 
 
 def refusal(call: Call) -> str | None:
@@ -25,11 +27,17 @@ def attend(call: Call) -> Tensor:
         mask = call.mask.written(call.grid)
         some = mask.some
         # The lowest finite number rather than -inf: a row that may see nothing stays finite and is zeroed below.
-        scores = scores.masked_fill(mask.blocked, torch.finfo(scores.dtype).min)
+        lowest = torch.finfo(scores.dtype).min
+        if isinstance(call.score, DotScore) and not call.score.modifiers:
+            # In place and past autograd: a product does not need its result, and weights of zero give no gradient.
+            with torch.no_grad():
+                scores.masked_fill_(mask.blocked, lowest)
+        else:
+            scores = scores.masked_fill(mask.blocked, lowest)
     weights = scores.softmax(-1)
     if (factor := call.score.factor(call.grid.tile())) is not None:
-        weights = weights * factor
+        weights = weights * factor.to(weights.dtype)
     if call.dropout:
-        weights = torch.nn.functional.dropout(weights, call.dropout)
+        weights = drop(weights, call.dropout)
     attended = weights @ repeat_heads(call.value, heads)
     return attended if some is None else attended * some

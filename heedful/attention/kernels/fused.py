@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from heedful.attention.call import Call
-from heedful.attention.masks import Causal
+from heedful.attention.mask_algebra import Both, Given, Mask
+from heedful.attention.mask_rules import Causal, Padding
 from heedful.attention.modifiers import Added
 from heedful.attention.scores import DotScore, ScaledDot
 
@@ -28,19 +29,29 @@ def refusal(call: Call) -> str | None:
             return f"it gives no gradient to the tensors of {type(modifier).__name__}"
     if call.dropout and cpu:
         return "on a CPU it has no dropout on the weights"
-    if cpu and call.query.shape[-1] != call.value.shape[-1]:
-        widths = f"{call.query.shape[-1]} and {call.value.shape[-1]}"
+    width = call.score.width(call.query, call.key)
+    if cpu and width != call.value.shape[-1]:
+        widths = f"{width} and {call.value.shape[-1]}"
         return f"on a CPU it needs keys and values of one width, got {widths}"
     return None
 
 
 def writes(call: Call) -> int:
     """Give how many numbers of the queries x keys it needs written out: those of the mask and of what is added."""
-    if call.mask is None and not call.score.modifiers:
+    if (call.mask is None and not call.score.modifiers) or triangular(call):
         return 0
-    if triangular(call):
-        return 0
+    if not call.score.modifiers and _of_keys(call.mask):
+        return call.grid.keys
     return call.grid.queries * call.grid.keys
+
+
+def _of_keys(mask: Mask | None) -> bool:
+    """Whether a mask says the same to every query: then it is written out, and read, as one row."""
+    if isinstance(mask, Both):
+        return _of_keys(mask.one) and _of_keys(mask.other)
+    if isinstance(mask, Given):
+        return mask.allowed.ndim < 2 or mask.allowed.shape[-2] == 1
+    return isinstance(mask, Padding)
 
 
 def triangular(call: Call) -> bool:
@@ -65,10 +76,14 @@ def attend(call: Call) -> Tensor:
     if allowed is not None:
         # The fused kernel of the CPU takes two dimensions or four; with others PyTorch writes the weights out.
         allowed = allowed[(None,) * (4 - allowed.ndim)]
+    # Nor does PyTorch fuse what is not contiguous in its last dimension.
+    query, key, value = (
+        tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in (query, key, call.value)
+    )
     attended = torch.nn.functional.scaled_dot_product_attention(
         query,
         key,
-        call.value,
+        value,
         attn_mask=allowed,
         dropout_p=call.dropout,
         is_causal=triangle,

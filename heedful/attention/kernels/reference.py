@@ -34,7 +34,7 @@ def weights(call: Call, rows: slice = slice(None)) -> Tensor:
         some = seen.any(-1, keepdim=True)
         weights = scores.masked_fill(~seen & some, -torch.inf).softmax(-1).masked_fill(~seen, 0.0)
     factor = call.score.factor(tile)
-    return weights if factor is None else weights * factor
+    return weights if factor is None else weights * factor.to(weights.dtype)
 
 
 def attend(call: Call) -> Tensor:

@@ -27,13 +27,15 @@ from torch import Tensor
 from heedful.attention.call import Call, repeat_heads
 from heedful.attention.grid import Grid, Tile
 from heedful.attention.kernels.dropping import keep_factors
+from heedful.attention.kernels.once import once
 from heedful.attention.mask_algebra import Mask
 from heedful.attention.modifiers import Added
 from heedful.attention.score import Parts, Score
 from heedful.attention.scores import DotScore
 
-# A tile of scores, over all batch x heads, has about this many numbers: what is done with them stays in the cache.
-TILE = 2**18
+# A tile of scores, over all batch x heads, has up to this many numbers where it can: they stay in the cache, and are
+# enough work for the calls that it takes (benchmarks/NOTES.md).
+TILE = 2**20
 
 
 def refusal(call: Call) -> str | None:
@@ -62,11 +64,8 @@ def log_sum_exp(call: Call) -> Tensor:
 def blocks(grid: Grid, heads: int) -> tuple[int, int]:
     """Give how many rows and keys a tile has, for so many matrices (batch x heads) side by side."""
     rows, keys = 256, 1024
-    while rows * keys * heads > TILE and (rows > 32 or keys > 128):
-        if rows > 32 and rows * 4 >= keys:
-            rows //= 2
-        else:
-            keys //= 2
+    while rows * keys * heads > TILE and keys > 128:
+        rows, keys = (rows, keys // 2) if keys > rows else (rows // 2, keys)
     return rows, keys
 
 
@@ -160,23 +159,7 @@ class _Streaming(torch.autograd.Function):
             gradient.to(tensor.dtype) if want else None
             for gradient, tensor, want in zip(gradients, inputs, wanted, strict=True)
         ]
-        if torch.is_grad_enabled():  # someone wants gradients of gradients
-            gradients = [g if g is None else _Once.apply(g.requires_grad_()) for g in gradients]
-        return None, *gradients
-
-
-class _Once(torch.autograd.Function):
-    """A gradient that cannot be differentiated again."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> Any:
-        raise NotImplementedError(
-            "The streaming kernel of attention has no second derivative; attend(..., kernel='reference') has."
-        )
+        return None, *once(gradients, (upstream[0], *inputs), "streaming")
 
 
 def _forward(
@@ -244,9 +227,11 @@ def _backward(plan: _Plan, upstream: Tensor, saved: Sequence[Tensor], wanted: Se
             d_scores = d_weights.sub_(mean[:, :, rows]).mul_(weights)
             into = [d_query[:, :, rows], d_key[:, :, tile.keys], *chain(*plan.score.cut(d_parts, tile))]
             pairs.pull(d_scores, d_factor, into)
-    groups = (saved[1].shape[1], -1)
-    # The queries of one group share a key: its gradient is the sum of theirs.
-    d_key, d_value = (tensor.unflatten(1, groups).sum(2) for tensor in (d_key, d_value))
+    # The queries of one group share a key: its gradient is the sum of theirs. A score may have prepared one for each.
+    d_key, d_value = (
+        gradient.unflatten(1, (tensor.shape[1], -1)).sum(2)
+        for gradient, tensor in ((d_key, saved[1]), (d_value, saved[2]))
+    )
     return [d_query, d_key, d_value, *flat]
 
 
