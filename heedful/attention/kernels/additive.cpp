@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -34,23 +36,48 @@ void share(Size tasks, Size threads, const Task& task) {
   for (auto& other : others) other.join();
 }
 
+// Functions of their own, so that they are compiled once, and well: within the task of a thread GCC gives up on vectors.
+
+// Sum of v / (1 + x y) over the dimensions.
+template <typename T>
+[[gnu::noinline]] T quotients(const T* x, const T* y, const T* v, Size width) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Size d = 0; d < width; ++d) sum += v[d] / (1 + x[d] * y[d]);
+  return sum;
+}
+
+// The same with one division for two dimensions, v / p + w / q = (v q + w p) / (p q), where no p q overflows.
+template <typename T>
+[[gnu::noinline]] T paired_quotients(const T* x, const T* y, const T* v, Size width) {
+  const Size half = width / 2;
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Size d = 0; d < half; ++d) {
+    const T p = 1 + x[d] * y[d], q = 1 + x[half + d] * y[half + d];
+    sum += (v[d] * q + v[half + d] * p) / (p * q);
+  }
+  return width % 2 ? sum + v[width - 1] / (1 + x[width - 1] * y[width - 1]) : sum;
+}
+
 // scores (batch, rows, keys) = sum of v t over the dimensions
 template <typename T>
 void forward(const T* a, const T* b, const T* v, T* scores, Size batch, Size rows, Size keys,
              Size width, Size threads) {
   const Size blocks = (rows + kRows - 1) / kRows;
+  T whole = 0, largest_row = 0, largest_key = 0;
+  for (Size d = 0; d < width; ++d) whole += v[d];
+  for (Size i = 0; i < batch * rows * width; ++i) largest_row = std::max(largest_row, a[i]);
+  for (Size i = 0; i < batch * keys * width; ++i) largest_key = std::max(largest_key, b[i]);
+  const bool narrow = largest_row * largest_key < std::sqrt(std::numeric_limits<T>::max()) / 2;
+  const auto sum = narrow ? paired_quotients<T> : quotients<T>;
   share(batch * blocks, threads, [=](Size task) {
     const Size item = task / blocks, first = task % blocks * kRows, last = std::min(first + kRows, rows);
     for (Size start = 0; start < keys; start += kKeys)
       for (Size i = first; i < last; ++i)
-        for (Size j = start; j < std::min(start + kKeys, keys); ++j) {
-          const T* const x = a + (item * rows + i) * width;
-          const T* const y = b + (item * keys + j) * width;
-          T sum = 0;
-#pragma omp simd reduction(+ : sum)
-          for (Size d = 0; d < width; ++d) sum += v[d] * (1 - 2 / (1 + x[d] * y[d]));
-          scores[(item * rows + i) * keys + j] = sum;
-        }
+        for (Size j = start; j < std::min(start + kKeys, keys); ++j)
+          scores[(item * rows + i) * keys + j] =
+              whole - 2 * sum(a + (item * rows + i) * width, b + (item * keys + j) * width, v, width);
   });
 }
 
