@@ -87,6 +87,8 @@ class Score(ABC):
 
         parts: what `cut` gave for this tile, where a kernel has tensors of its own to differentiate by.
         """
+        if not self.modifiers:  # most calls, and short ones are many
+            return self.pairs(query, key, *(self.tensors() if parts is None else parts[0]))
         first, *others = self.cut(self.parts(), tile) if parts is None else parts
         scores = self.pairs(query, key, *first)
         for modifier, tensors in zip(self.modifiers, others, strict=True):
@@ -95,6 +97,8 @@ class Score(ABC):
 
     def factor(self, tile: Tile, parts: Parts | None = None) -> Tensor | None:
         """Give what the weights of a tile are multiplied with after the softmax, or None."""
+        if not self.modifiers:
+            return None
         product = None
         _, *others = self.cut(self.parts(), tile) if parts is None else parts
         for modifier, tensors in zip(self.modifiers, others, strict=True):

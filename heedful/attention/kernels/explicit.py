@@ -20,8 +20,8 @@ def refusal(call: Call) -> str | None:
 def attend(call: Call) -> Tensor:
     """Give softmax(score(query, key)) value, with dropout on the weights."""
     query, key = call.prepared()
-    heads = query.shape[1]
-    scores = call.score.tile(query, repeat_heads(key, heads), call.grid.tile())
+    heads, tile = query.shape[1], call.grid.tile()
+    scores = call.score.tile(query, repeat_heads(key, heads), tile)
     some = None
     if call.mask is not None:
         mask = call.mask.written(call.grid)
@@ -35,7 +35,7 @@ def attend(call: Call) -> Tensor:
         else:
             scores = scores.masked_fill(mask.blocked, lowest)
     weights = scores.softmax(-1)
-    if (factor := call.score.factor(call.grid.tile())) is not None:
+    if (factor := call.score.factor(tile)) is not None:
         weights = weights * factor.to(weights.dtype)
     if call.dropout:
         weights = drop(weights, call.dropout)
