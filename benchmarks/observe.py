@@ -9,9 +9,9 @@
               values of ones, which is the same (claim: 10 times faster); autograd goes through PyTorch's fused kernel
               with values as wide as keys, which is its fastest way: narrower ones make it write the weights out
     memory    a Transformer encoder of 12 layers x 12 heads (width 768) that reads 16,384 tokens, in processes of their
-              own: the most that each had in memory (VmHWM) (claim: under 2 GB)
+              own: the most that each had in memory (VmHWM) (claim: observing takes less than 2 GB)
 
-Both sides of a ratio are measured in turn in every round; told are medians with the least and the greatest. One thread
+The allocator is set as heedful's commands set it. Both sides of a ratio are measured in turn in every round; told are medians with the least and the greatest. One thread
 unless --threads says otherwise. Memory needs Linux (/proc).
 """
 
@@ -33,6 +33,7 @@ from heedful.attention import Record, masks, observe
 from heedful.attention.attend import attend, make_call
 from heedful.attention.overview import Overview
 from heedful.attention.statistics import Entropy, Received, Top
+from heedful.machine import prepare
 from heedful.models import Transformer, TransformerSettings
 
 PARTS = "pass", "exact", "tile", "received", "memory"
@@ -245,6 +246,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     choices = parser.parse_args()
+    prepare()
     torch.set_num_threads(choices.threads)
     if choices.measure:
         way, layers, tokens = choices.measure

@@ -32,6 +32,9 @@ from heedful.attention.matrix import Joined, Matrix, Written
 from heedful.attention.recomputed import Recomputed
 from heedful.attention.record import Record
 
+# A record may keep so many bytes alive that are not its own.
+KEPT_ALONG = 2**23
+
 Hear = Callable[[str, Call], None]
 Source = Callable[[nn.Module, Hear, Callable[[str], bool]], AbstractContextManager[Any]]
 
@@ -197,13 +200,14 @@ def _kept(call: Call) -> Call:
 
 
 def _compact(tensor: Tensor) -> Tensor:
-    """Give a tensor without graph; a part of a larger one is copied.
+    """Give a tensor without graph; a part of a much larger one is copied.
 
-    Queries, keys and values are often made in one product: what refers to the queries then keeps all three.
+    Queries, keys and values are often made in one product: what refers to the queries then keeps all three. For short
+    texts that is cheaper than a copy, for long ones memory counts.
     """
     tensor = tensor.detach()
-    part = tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
-    return tensor.clone(memory_format=torch.contiguous_format) if part else tensor
+    others = tensor.untyped_storage().nbytes() - tensor.numel() * tensor.element_size()
+    return tensor.clone(memory_format=torch.contiguous_format) if others > KEPT_ALONG else tensor
 
 
 def _without_graph(thing: Any) -> Any:

@@ -1,5 +1,6 @@
 """observe: the weights that were, under the modules' names, without changing a bit of what is computed."""
 
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -231,7 +232,9 @@ def _held(record: Record) -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-def test_records_grow_linearly_with_length_and_keep_no_values_alive():
+def test_records_grow_linearly_with_length_and_keep_no_values_alive(monkeypatch):
+    module = sys.modules["heedful.attention.observe"]  # the package's `observe` is the function
+    monkeypatch.setattr(module, "KEPT_ALONG", 0)
     attention = MultiHeadAttention(16, 4)
     sizes = []
     for length in (100, 200):
@@ -240,6 +243,12 @@ def test_records_grow_linearly_with_length_and_keep_no_values_alive():
         sizes.append(_held(seen["0"]))
     # Queries and keys, though the module makes them in one product with the values.
     assert sizes == [2 * 100 * 16 * 4, 2 * 200 * 16 * 4]
+    # Few values are kept along: a copy would take longer than the pass can spare.
+    monkeypatch.undo()
+    with observe(nn.Sequential(attention)) as seen, torch.no_grad():
+        attention(torch.randn(1, 200, 16), mask=masks.causal())
+    assert _held(seen["0"]) == 3 * 200 * 16 * 4
+    assert 3 * 200 * 16 * 4 < module.KEPT_ALONG
 
 
 def test_what_a_call_made_its_score_of_is_kept_without_its_graph():
