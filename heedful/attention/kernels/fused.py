@@ -73,7 +73,7 @@ def attend(call: Call) -> Tensor:
         allowed, some = mask.allowed, mask.some
     if call.score.modifiers:
         allowed = _added(call, allowed)
-    if allowed is not None:
+    if allowed is not None and allowed.ndim < 4:
         # The fused kernel of the CPU takes two dimensions or four; with others PyTorch writes the weights out.
         allowed = allowed[(None,) * (4 - allowed.ndim)]
     # Nor does PyTorch fuse what is not contiguous in its last dimension.
