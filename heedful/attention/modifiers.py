@@ -74,7 +74,7 @@ class Added(Modifier):
 
 
 class Bias(Added):
-    """A tensor added to the scores; it broadcasts to (batch, heads, queries, keys)."""
+    """A tensor added to the scores; it broadcasts to (batch, heads, queries, keys). -inf keeps a query from a key."""
 
     by_heads = True
 

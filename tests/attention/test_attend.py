@@ -141,6 +141,26 @@ def test_rows_of_weights_sum_to_one_or_to_zero(name):
     assert bool((weights >= 0).all())
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_bias_of_minus_infinity_is_a_mask(kernel, masked):
+    allowed = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
+    mask = torch.tensor([[True, True, False], [True, True, True], [False, True, True]])
+    query, key, value = _inputs(torch.float64)
+    query, key, value = query[:, :, :3], key[:, :, :3], value[:, :, :3]
+    upstream = torch.randn(BATCH, HEADS, 3, value.shape[-1], dtype=torch.float64)
+    inputs = [tensor.detach().requires_grad_() for tensor in (query, key, value)]
+    bias = torch.zeros(3, 3, dtype=torch.float64).masked_fill(~allowed, -torch.inf)
+    got = _with_gradients(
+        inputs, upstream, mask=mask if masked else None, kernel=kernel, score=ScaledDot().then(Bias(bias))
+    )
+    expected = _with_gradients(
+        inputs, upstream, mask=mask & allowed if masked else allowed, kernel="reference", score=ScaledDot()
+    )
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_future_cannot_change_the_past(kernel):
     query, key, value = (torch.randn(1, 2, 9, 4, dtype=torch.float64) for _ in range(3))

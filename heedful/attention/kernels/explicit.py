@@ -23,12 +23,19 @@ def attend(call: Call) -> Tensor:
     heads, tile = query.shape[1], call.grid.tile()
     scores = call.score.tile(query, repeat_heads(key, heads), tile)
     some = None
-    if call.mask is not None:
+    if call.score.modifiers:
+        if call.mask is not None:
+            scores = scores.masked_fill(call.mask.written(call.grid).blocked, -torch.inf)
+        # What is added may be -inf too, so that only now is it known which rows have nothing else: NaN in a softmax.
+        nothing = (scores == -torch.inf).all(-1, keepdim=True)
+        if nothing.any():
+            scores, some = scores.masked_fill(nothing, 0.0), ~nothing
+    elif call.mask is not None:
         mask = call.mask.written(call.grid)
         some = mask.some
         # The lowest finite number rather than -inf: a row that may see nothing stays finite and is zeroed below.
         lowest = torch.finfo(scores.dtype).min
-        if isinstance(call.score, DotScore) and not call.score.modifiers:
+        if isinstance(call.score, DotScore):
             # In place and past autograd: a product does not need its result, and weights of zero give no gradient.
             with torch.no_grad():
                 scores.masked_fill_(mask.blocked, lowest)

@@ -25,14 +25,11 @@ def weights(call: Call, rows: slice = slice(None)) -> Tensor:
     query, key = call.prepared()
     tile = call.grid.tile(rows)
     scores = call.score.tile(query[:, :, tile.rows], repeat_heads(key, query.shape[1]), tile)
-    if call.mask is None:
-        weights = scores.softmax(-1)
-    else:
-        seen = call.mask.tile(tile).expand(scores.shape)
-        # A row without any admitted key would be softmax(-inf, ...) = NaN: it keeps its scores, and its weights are
-        # set to zero afterwards.
-        some = seen.any(-1, keepdim=True)
-        weights = scores.masked_fill(~seen & some, -torch.inf).softmax(-1).masked_fill(~seen, 0.0)
+    if call.mask is not None:
+        scores = scores.masked_fill(~call.mask.tile(tile), -torch.inf)
+    # A row of nothing but -inf would be softmax(-inf, ...) = NaN: it gets other scores, and weights of zero afterwards.
+    seen = scores != -torch.inf
+    weights = scores.masked_fill(~seen.any(-1, keepdim=True), 0.0).softmax(-1).masked_fill(~seen, 0.0)
     factor = call.score.factor(tile)
     return weights if factor is None else weights * factor.to(weights.dtype)
 
