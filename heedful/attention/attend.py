@@ -31,8 +31,8 @@ KERNELS: dict[str, ModuleType] = {
 }
 
 # Up to so many weights for one head the explicit kernel wins on a CPU (benchmarks/attention_speed.py): over the fused
-# one where gradients are wanted, as its way back is shorter; over the streaming one.
-EXPLICIT_IN_TRAINING, EXPLICIT_WEIGHTS = 64 * 64, 256 * 256
+# one where gradients are wanted, as its way back is shorter; over it without them; over the streaming one.
+EXPLICIT_IN_TRAINING, EXPLICIT_WITHOUT_GRADIENTS, EXPLICIT_WEIGHTS = 64 * 64, 16 * 16, 256 * 256
 # A mask or bias written out is shared by all heads; up to this many numbers (16 MB of bools) it is no burden.
 WRITTEN_WEIGHTS = 4096 * 4096
 
@@ -140,16 +140,18 @@ def _choose(call: Call) -> str:
     cpu = call.query.device.type == "cpu"
     if refused:
         few = EXPLICIT_WEIGHTS
+    elif not cpu:
+        few = 0
     else:
         inputs = call.query, call.key, call.value
         trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-        few = EXPLICIT_IN_TRAINING if cpu and trained else 0
+        few = EXPLICIT_IN_TRAINING if trained else EXPLICIT_WITHOUT_GRADIENTS
     if weights <= few:
         return "explicit"
     if not refused and fused.writes(call) <= WRITTEN_WEIGHTS:
         return "fused"
     # On a CPU there is but Triton's interpreter.
-    if not call.query.is_cpu and triton.refusal(call) is None and triton.writes(call) <= WRITTEN_WEIGHTS:
+    if not cpu and triton.refusal(call) is None and triton.writes(call) <= WRITTEN_WEIGHTS:
         return "triton"
     return "streaming"
 

@@ -254,7 +254,8 @@ def test_what_the_fused_kernel_accepts_pytorch_does_fuse(name, biased):
     [
         (64, True, 0.0, "explicit"),
         (65, True, 0.0, "fused"),
-        (8, False, 0.0, "fused"),
+        (16, False, 0.0, "explicit"),
+        (17, False, 0.0, "fused"),
         (256, True, 0.1, "explicit"),
         (257, True, 0.1, "streaming"),
     ],

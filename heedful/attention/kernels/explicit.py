@@ -4,12 +4,14 @@ Up to some hundred tokens the matrix of weights fits in the cache, and two batch
 them beat the fused kernels, forward and backward. Memory grows with queries x keys.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from heedful.attention.call import Call, repeat_heads
 from heedful.attention.kernels.dropping import drop
-from heedful.attention.scores import DotScore
+from heedful.attention.scores import DotScore, ScaledDot
 
 
 def refusal(call: Call) -> str | None:
@@ -19,9 +21,14 @@ def refusal(call: Call) -> str | None:
 
 def attend(call: Call) -> Tensor:
     """Give softmax(score(query, key)) value, with dropout on the weights."""
-    query, key = call.prepared()
-    heads, tile = query.shape[1], call.grid.tile()
-    scores = call.score.tile(query, repeat_heads(key, heads), tile)
+    heads, tile = call.query.shape[1], call.grid.tile()
+    if type(call.score) is ScaledDot and not call.score.modifiers:
+        # Short texts have fewer scores than numbers in their queries: it is they that are scaled.
+        scores = call.query @ repeat_heads(call.key, heads).mT
+        scores.mul_(1.0 / math.sqrt(call.query.shape[-1]))
+    else:
+        query, key = call.prepared()
+        scores = call.score.tile(query, repeat_heads(key, heads), tile)
     some = None
     if call.score.modifiers:
         if call.mask is not None:
