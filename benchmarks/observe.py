@@ -11,7 +11,8 @@
     memory    a Transformer encoder of 12 layers x 12 heads (width 768) that reads 16,384 tokens, in processes of their
               own: the most that each had in memory (VmHWM) (claim: observing takes less than 2 GB)
 
-The allocator is set as heedful's commands set it. Both sides of a ratio are measured in turn in every round; told are
+The allocator is set as heedful's commands set it, but for
+memory, where it is glibc's own. Both sides of a ratio are measured in turn in every round; told are
 medians with the least and the greatest. One thread unless --threads says otherwise. Memory needs Linux (/proc).
 """
 
@@ -246,12 +247,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     choices = parser.parse_args()
-    prepare()
     torch.set_num_threads(choices.threads)
     if choices.measure:
         way, layers, tokens = choices.measure
         print(json.dumps(remembered(way == "observed", int(layers), int(tokens))))
         return
+    prepare()
     torch.manual_seed(0)
     machine = f"torch {torch.__version__}, {platform.platform()}, {choices.threads} thread"
     print(f"{machine}, load {os.getloadavg()[0]:.1f}")
