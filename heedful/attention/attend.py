@@ -33,8 +33,9 @@ KERNELS: dict[str, ModuleType] = {
 # Up to so many weights for one head the explicit kernel wins on a CPU (benchmarks/attention_speed.py): over the fused
 # one where gradients are wanted, as its way back is shorter; over it without them; over the streaming one.
 EXPLICIT_IN_TRAINING, EXPLICIT_WITHOUT_GRADIENTS, EXPLICIT_WEIGHTS = 64 * 64, 16 * 16, 256 * 256
-# A mask or bias written out is shared by all heads; up to this many numbers (16 MB of bools) it is no burden.
-WRITTEN_WEIGHTS = 4096 * 4096
+# Where the fused kernel needs a mask or bias written out: of more numbers than this the streaming one is faster, as it
+# passes over tiles, and takes a tenth of the memory.
+WRITTEN_WEIGHTS = 2**23
 
 
 def attend(
