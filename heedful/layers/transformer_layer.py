@@ -112,6 +112,7 @@ class TransformerStack(nn.Module):
         memory_mask: Mask | Tensor | None = None,
         past: list[KeyValue] | None = None,
         key_positions: Tensor | None = None,
+        keep: bool = True,
     ) -> tuple[Tensor, list[KeyValue]]:
         """Run all layers.
 
@@ -119,8 +120,9 @@ class TransformerStack(nn.Module):
         memory: (batch, keys, d_model) for cross-attention, or each layer's keys and values of it
         past: each layer's keys and values of earlier positions
         key_positions: where all keys of self-attention stand, those of `past` and of x (needed for relative biases)
+        keep: whether anyone will go on from here; long texts have large keys and values
 
-        Gives (batch, length, d_model) and each layer's keys and values, `past` first.
+        Gives (batch, length, d_model) and each layer's keys and values, `past` first (none unless `keep`).
         """
         # Once for all layers, which share what is made of a mask.
         mask = None if mask is None else as_mask(mask)
@@ -139,5 +141,7 @@ class TransformerStack(nn.Module):
                 positions=positions,
                 bias=bias,
             )
-            kept.append(seen)
+            if keep:
+                kept.append(seen)
+            del seen
         return x if self.norm is None else self.norm(x), kept

@@ -149,6 +149,7 @@ class DecoderOnlyTransformer(SequenceToSequence):
             torch.cat((before, after), 1),
             torch.cat((seen, torch.ones_like(target, dtype=torch.bool)), 1),
             source.shape[1],
+            keep=False,
         )
         return x[:, source.shape[1] :]
 
@@ -161,11 +162,11 @@ class DecoderOnlyTransformer(SequenceToSequence):
         return self(tokens[:, :0], tokens)
 
     def _read(
-        self, tokens: Tensor, positions: Tensor, seen: Tensor, source_length: int
+        self, tokens: Tensor, positions: Tensor, seen: Tensor, source_length: int, keep: bool = True
     ) -> tuple[Tensor, list[KeyValue]]:
         """Run the stack on tokens (batch, length) at positions (batch, length); only those `seen` are attended to."""
         mask = positions.unsqueeze(-2) <= positions.unsqueeze(-1)
         if self.settings.source_attention == "full":
             mask = mask | (torch.arange(tokens.shape[1], device=tokens.device) < source_length)
         mask = (mask & seen.unsqueeze(1)).unsqueeze(1)
-        return self.decoder(self.embedding(tokens, positions), positions, mask=mask)
+        return self.decoder(self.embedding(tokens, positions), positions, mask=mask, keep=keep)

@@ -55,6 +55,6 @@ class EncoderOnlyTransformer(nn.Module):
         """tokens (batch, length), padded with PAD -> (batch, length, d_model); the vectors of padding mean nothing."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         vectors, _ = self.encoder(
-            self.embedding(tokens, positions), positions, mask=masks.not_padding(tokens, PAD)
+            self.embedding(tokens, positions), positions, mask=masks.not_padding(tokens, PAD), keep=False
         )
         return vectors

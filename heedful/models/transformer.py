@@ -112,7 +112,7 @@ class Transformer(SequenceToSequence):
         """source (batch, source_length) -> the encoder's vectors."""
         positions = torch.arange(source.shape[1], device=source.device)
         real = (source != PAD)[:, None, None, :]
-        vectors, _ = self.encoder(self.source_embedding(source, positions), positions, mask=real)
+        vectors, _ = self.encoder(self.source_embedding(source, positions), positions, mask=real, keep=False)
         return Memory(vectors, real)
 
     def start(self, memory: Memory) -> DecoderState:
@@ -144,5 +144,6 @@ class Transformer(SequenceToSequence):
             mask=masks.causal(),
             memory=memory.vectors,
             memory_mask=memory.mask,
+            keep=False,
         )
         return x

@@ -131,3 +131,12 @@ def test_all_layers_share_one_relative_bias():
     stack = TransformerStack(LayerShape(**SHAPE), 3, cross=False, relative="both")
     assert [name for name, _ in stack.named_parameters() if "relative" in name] == ["relative.weight"]
     assert stack.relative.weight.shape == (32, 2)
+
+
+def test_keys_and_values_are_given_back_only_to_who_goes_on():
+    stack, x = _stack(), torch.randn(1, 3, 8).double()
+    through, kept = stack(x, torch.arange(3))
+    again, none = stack(x, torch.arange(3), keep=False)
+    assert torch.equal(through, again)
+    assert [layer.key.shape[2] for layer in kept] == [3, 3]
+    assert none == []
