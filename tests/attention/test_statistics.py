@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -131,6 +131,9 @@ def test_rows_tiles_and_heads_are_those_of_the_matrix(drawn):
 @given(_calls())
 def test_statistics_of_rows_are_those_of_the_matrix(drawn):
     call, dense = drawn
+    # A Gaussian far from all keys leaves weights that are no ordinary numbers: the record has them as logarithms.
+    nothing = Record(call).log_sum_exp() == -math.inf
+    assume(bool((nothing | (dense.sum(-1) > 1e-30)).all()))
     exact = dense.double()
     exact = exact / exact.sum(-1, keepdim=True).clamp_min(1e-300)
     query, key = _positions(call)
