@@ -11,9 +11,9 @@
     memory    a Transformer encoder of 12 layers x 12 heads (width 768) that reads 16,384 tokens, in processes of their
               own: the most that each had in memory (VmHWM) (claim: observing takes less than 2 GB)
 
-The allocator is set as heedful's commands set it, but for
-memory, where it is glibc's own. Both sides of a ratio are measured in turn in every round; told are
-medians with the least and the greatest. One thread unless --threads says otherwise. Memory needs Linux (/proc).
+The allocator is set as heedful's commands set it, but for memory, where it is glibc's own. Both sides of a ratio are
+measured in turn in every round; told are medians with the least and the greatest. One thread unless --threads says
+otherwise. Memory needs Linux (/proc).
 """
 
 import argparse

@@ -185,8 +185,8 @@ def make_call(
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"Dropout is a probability below 1, got {dropout}.")
-    for name, positions, length in (("query", query_positions, 2), ("key", key_positions, 2)):
-        expected = (query if name == "query" else key).shape[length]
+    for name, tensor, positions in (("query", query, query_positions), ("key", key, key_positions)):
+        expected = tensor.shape[2]
         if positions is not None and (positions.ndim not in (1, 2) or positions.shape[-1] != expected):
             raise ValueError(
                 f"{name}_positions must be ({expected},) or (batch, {expected}), got {tuple(positions.shape)}."

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from heedful.attention.alignment import Link, Links
+from heedful.attention.alignment import Link, Links, swapped
 from heedful.errors import DataError
 
 # A sure link 3-4, a possible one 3p4.
@@ -39,11 +39,7 @@ class GoldAlignment:
     @property
     def swapped(self) -> "GoldAlignment":
         """The same for the other direction of translation."""
-
-        def turned(links: Links) -> Links:
-            return frozenset((target, source) for source, target in links)
-
-        return GoldAlignment(turned(self.sure), turned(self.possible))
+        return GoldAlignment(swapped(self.sure), swapped(self.possible))
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,5 +143,6 @@ class TransformerStack(nn.Module):
             )
             if keep:
                 kept.append(seen)
+            # Or this name would keep the last layer's keys and values alive while the next layer runs.
             del seen
         return x if self.norm is None else self.norm(x), kept

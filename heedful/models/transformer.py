@@ -64,7 +64,7 @@ class DecoderState:
         past = None if self.past is None else [layer.select(rows) for layer in self.past]
         sources, counts = (rows // self.sharing).unique_consecutive(return_counts=True)
         sharing = int(counts.max()) if len(rows) else 1
-        if int(counts.sum()) != sharing * len(sources):
+        if len(rows) != sharing * len(sources):
             sources, sharing = rows // self.sharing, 1
         memory, mask = self.memory, self.memory_mask
         if not torch.equal(sources, torch.arange(len(mask), device=rows.device)):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from heedful.attention.alignment import to_pharaoh
+
 Alignment = tuple[tuple[int, int, float], ...]
 """Links (source word, target word, weight) of words as white space separates them, from 0; weights from 0 to 1."""
 
@@ -35,7 +37,7 @@ class Candidate:
     @property
     def pharaoh(self) -> str:
         """The alignment in the Pharaoh format: "0-0 1-2", source word and target word."""
-        return " ".join(f"{source}-{target}" for source, target, _ in self.alignment or ())
+        return to_pharaoh((source, target) for source, target, _ in self.alignment or ())
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""

