@@ -24,24 +24,23 @@ promise.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from heedful.decoding.constraints import Constraints
+from heedful.decoding.choices import Chooser, Ids
 from heedful.decoding.hypothesis import Hypothesis, hypotheses
-from heedful.decoding.penalties import coverage_penalty, length_penalty
-from heedful.decoding.ranking import largest
+from heedful.decoding.penalties import Floats, coverage_penalty, length_penalty
 from heedful.decoding.settings import SearchSettings
-from heedful.models.face import SequenceToSequence, State
+from heedful.models.face import State
 from heedful.text.special import END, PAD, START
 
 
 def beam_search(
-    model: SequenceToSequence,
+    chooser: Chooser,
     source: Tensor,
     settings: SearchSettings,
-    constraints: Constraints,
-    limits: Tensor,
+    limits: Ids,
     attention: Callable[[], Tensor] | None,
 ) -> list[list[Hypothesis]]:
     """Give the hypotheses found for each row of `source` (batch, source_length), in no particular order.
@@ -51,80 +50,87 @@ def beam_search(
     """
     beam, kind, alpha = settings.beam, settings.length_penalty, settings.alpha
     found: list[list[Hypothesis]] = [[] for _ in source]
+    model = chooser.model
     state: State = model.start(model.encode(source))
+    real = (source != PAD).cpu().numpy()
     # For each sentence still searched: the scores of its best finished hypotheses, how many finished, and the
     # log-probabilities of its live ones, where -inf stands for none.
-    sentences = torch.arange(len(source), device=source.device)
-    best = torch.full((len(source), settings.n_best), -torch.inf, device=source.device)
-    ended_so_far = torch.zeros_like(sentences)
-    total = torch.zeros(len(source), 1, device=source.device)
+    sentences = np.arange(len(source))
+    best = np.full((len(source), settings.n_best), -np.inf)
+    ended_so_far = np.zeros(len(source), dtype=np.int64)
+    total = np.zeros((len(source), 1))
     # For each live hypothesis, those of a sentence beside each other: what it said, and how probable that was.
-    tokens = torch.full((len(source), 1), START, device=source.device)
-    terms = torch.zeros(len(source), 0, device=source.device)
-    coverage = torch.zeros(source.shape, device=source.device)
+    tokens = np.full((len(source), 1), START)
+    terms = np.zeros((len(source), 0))
+    coverage = np.zeros(real.shape)
 
     while True:
         width, length = total.shape[1], tokens.shape[1]
-        logits, state = model.step(tokens[:, -1], state)
-        own, allowed = constraints(logits, tokens[:, 1:], sentences.repeat_interleave(width))
+        choices, state = chooser.best(tokens, sentences.repeat(width), state, 2 * beam)
 
-        # (sentences * width, vocabulary) -> (sentences, width * vocabulary)
-        vocabulary = logits.shape[1]
-        candidates = allowed.add_(total.reshape(-1, 1)).view(len(sentences), width * vocabulary)
-        value, index = largest(candidates, min(2 * beam, width * vocabulary))
-        parent = index // vocabulary + width * torch.arange(len(sentences), device=source.device).unsqueeze(1)
-        token = index % vocabulary
-        score = value / length_penalty(value.new_tensor(length), kind, alpha)
+        # (sentences * width, choices) -> (sentences, width * choices): none but the best of each can be among the best
+        # of all; better parents come first, and of each the lower token ids.
+        count = choices.value.shape[1]
+        candidates = (choices.value + total.reshape(-1, 1)).reshape(len(sentences), width * count)
+        index = np.argsort(-candidates, axis=1, kind="stable")[:, : 2 * beam]
+        value = np.take_along_axis(candidates, index, 1)
+        parent = index // count + width * np.arange(len(sentences))[:, None]
+        token = choices.token[parent, index % count]
+        score = value / length_penalty(length, kind, alpha)
         if attention is not None:
-            coverage = coverage + attention()
-            mask = (source != PAD)[sentences].repeat_interleave(width, dim=0)
+            coverage = coverage + attention().cpu().numpy()
+            mask = real[sentences].repeat(width, axis=0)
             score = score + coverage_penalty(coverage, mask, settings.coverage_penalty)[parent]
 
         limit = limits[sentences]
         at_limit = limit == length
         ends = token == END
-        possible = value > -torch.inf
+        possible = value > -np.inf
         # A low rank does not matter at the limit, where ending is better than being cut.
         ended = ends & possible
-        ended[:, beam:] &= at_limit.unsqueeze(1)
-        ended_so_far = ended_so_far + ended.sum(1)
-        winners = ended & (score > best[:, -1:])
-        best, _ = largest(torch.cat([best, score.masked_fill(~ended, -torch.inf)], 1), settings.n_best)
-        lacking = at_limit & (best[:, -1] == -torch.inf)
-        cut = ~ends & possible & lacking.unsqueeze(1)
-        place, rank = (winners | cut).nonzero(as_tuple=True)
-        if len(place):
-            kept = _extend(tokens, terms, own, parent[place, rank], token[place, rank])
-            new = hypotheses(*kept, score[place, rank], ends[place, rank].tolist())
-            for sentence, hypothesis in zip(sentences[place].tolist(), new, strict=True):
-                found[sentence].append(hypothesis)
+        ended[:, beam:] &= at_limit[:, None]
+        cut = ~ends & possible & at_limit[:, None]
+        if ended.any() or cut.any():
+            ended_so_far = ended_so_far + ended.sum(1)
+            winners = ended & (score > best[:, -1:])
+            scores = np.concatenate((best, np.where(ended, score, -np.inf)), 1)
+            best = -np.sort(-scores, axis=1)[:, : settings.n_best]
+            cut &= best[:, -1:] == -np.inf
+            place, rank = (winners | cut).nonzero()
+            if len(place):
+                rows, choice = parent[place, rank], index[place, rank] % count
+                kept = _extend(tokens, terms, rows, choices.token[rows, choice], choices.own[rows, choice])
+                new = hypotheses(*kept, score[place, rank], ends[place, rank])
+                for sentence, hypothesis in zip(sentences[place].tolist(), new, strict=True):
+                    found[sentence].append(hypothesis)
 
         # The first `beam` candidates that do not end, in their order.
-        order = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :beam]
-        live = value.masked_fill(ends, -torch.inf).gather(1, order)
-        bound = live[:, 0] / length_penalty(limit.to(live.dtype), kind, alpha)
+        order = np.argsort(ends, axis=1, kind="stable")[:, :beam]
+        live = np.take_along_axis(np.where(ends, -np.inf, value), order, 1)
+        bound = live[:, 0] / length_penalty(limit, kind, alpha)
         done = at_limit | (bound <= best[:, -1])
         if settings.stopping == "count":
-            done = done | (ended_so_far >= beam)
+            done |= ended_so_far >= beam
 
-        going = (~done).nonzero().squeeze(1)
+        going = (~done).nonzero()[0]
         if not len(going):
             return found
         # As wide as the sentence with the most live hypotheses: one at first, and while a prefix is forced.
         live = live[going]
-        wide = int((live > -torch.inf).sum(1).max())
+        wide = int((live > -np.inf).sum(1).max())
         order = order[going, :wide]
-        rows = parent[going].gather(1, order).flatten()
-        tokens, terms = _extend(tokens, terms, own, rows, token[going].gather(1, order).flatten())
+        rows = np.take_along_axis(parent[going], order, 1).reshape(-1)
+        choice = np.take_along_axis(index[going] % count, order, 1).reshape(-1)
+        tokens, terms = _extend(tokens, terms, rows, choices.token[rows, choice], choices.own[rows, choice])
         total = live[:, :wide]
         sentences, best, ended_so_far = sentences[going], best[going], ended_so_far[going]
-        if not torch.equal(rows, torch.arange(len(logits), device=rows.device)):
-            state, coverage = state.select(rows), coverage[rows]
+        if not np.array_equal(rows, np.arange(len(choices.value))):
+            state, coverage = state.select(torch.from_numpy(rows).to(source.device)), coverage[rows]
 
 
-def _extend(tokens: Tensor, terms: Tensor, own: Tensor, rows: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
+def _extend(tokens: Ids, terms: Floats, rows: Ids, said: Ids, own: Floats) -> tuple[Ids, Floats]:
     """Give the tokens and log-probabilities of the hypotheses `rows`, each continued by a token of `said`."""
     return (
-        torch.cat([tokens[rows], said.unsqueeze(1)], 1),
-        torch.cat([terms[rows], own[rows, said].unsqueeze(1)], 1),
+        np.concatenate((tokens[rows], said[:, None]), 1),
+        np.concatenate((terms[rows], own[:, None]), 1),
     )

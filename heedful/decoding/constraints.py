@@ -14,6 +14,10 @@ from heedful.errors import HeedfulError, RecipeError
 from heedful.text.special import END, PAD, START, UNKNOWN
 
 NOT_FORCED = -1
+NOT_FINITE = (
+    "the model gives logits that are not finite: its weights are damaged or its training diverged; "
+    "load an earlier checkpoint"
+)
 
 
 def log_probabilities(logits: Tensor) -> Tensor:
@@ -68,9 +72,10 @@ class Constraints:
         self, settings: SearchSettings, prefixes: Sequence[Sequence[int]], device: torch.device
     ) -> None:
         """Take one prefix, possibly empty, for each sentence."""
-        self.settings = settings
+        self.settings, self.device = settings, device
         never = {PAD, START, *settings.banned_tokens} | ({UNKNOWN} if settings.ban_unknown else set[int]())
-        self._never = torch.tensor(sorted(never), device=device)
+        self._bans = tuple(sorted(never))
+        self._never = torch.tensor(self._bans, device=device)
         # Ids are checked once the vocabulary is known, because indexing alone would fail without a reason.
         named = (
             *never,
@@ -85,6 +90,26 @@ class Constraints:
             device=device,
         ).view(len(prefixes), longest)
         self._end_can_be_banned = any(sequence[-1] == END for sequence in settings.banned_sequences)
+
+    def bans(self, length: int) -> tuple[int, ...] | None:
+        """Give the only ids that may not follow `length` tokens, or None where more than such bans is asked for."""
+        settings = self.settings
+        if (
+            settings.repetition_penalty != 1
+            or settings.banned_sequences
+            or settings.no_repeat_ngram
+            or length < self._prefix.shape[1]
+        ):
+            return None
+        return (*self._bans, END) if length + 1 < settings.minimum_length else self._bans
+
+    def check_vocabulary(self, vocabulary: int) -> None:
+        """Raise RecipeError where a banned or forced id is outside a vocabulary of this size."""
+        if self._largest >= vocabulary:
+            raise RecipeError(
+                f"token id {self._largest}, banned or forced, is outside the model's vocabulary "
+                f"of {vocabulary}: give ids of the model's own tokenizer"
+            )
 
     def __call__(self, logits: Tensor, tokens: Tensor, sentences: Tensor) -> tuple[Tensor, Tensor]:
         """Judge what may follow each hypothesis.
@@ -103,18 +128,11 @@ class Constraints:
             HeedfulError: the logits are not finite.
         """
         settings, length, vocabulary = self.settings, tokens.shape[1], logits.shape[1]
-        if self._largest >= vocabulary:
-            raise RecipeError(
-                f"token id {self._largest}, banned or forced, is outside the model's vocabulary "
-                f"of {vocabulary}: give ids of the model's own tokenizer"
-            )
+        self.check_vocabulary(vocabulary)
         own = log_probabilities(logits)
         # One NaN or +inf among the logits of a hypothesis makes its whole row NaN, so one column tells.
         if bool(own[:, END].isnan().any()):
-            raise HeedfulError(
-                "the model gives logits that are not finite: its weights are damaged or its training "
-                "diverged; load an earlier checkpoint"
-            )
+            raise HeedfulError(NOT_FINITE)
         judged = own
         if settings.repetition_penalty != 1:
             judged = log_probabilities(penalise_repetition(logits, tokens, settings.repetition_penalty))

@@ -1,10 +1,11 @@
 """An answer that a search gives, and the order of answers."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,10 @@ class Hypothesis:
 
 
 def hypotheses(
-    tokens: Tensor, log_probabilities: Tensor, scores: Tensor, finished: Sequence[bool]
+    tokens: NDArray[np.int64],
+    log_probabilities: NDArray[np.floating[Any]],
+    scores: NDArray[np.floating[Any]],
+    finished: NDArray[np.bool_],
 ) -> list[Hypothesis]:
     """Make hypotheses of tokens (hypotheses, 1 + length) that begin with START, and end with END where
     finished.
@@ -45,7 +49,7 @@ def hypotheses(
             finished=ended,
         )
         for row, terms, score, ended in zip(
-            tokens.tolist(), log_probabilities.tolist(), scores.tolist(), finished, strict=True
+            tokens.tolist(), log_probabilities.tolist(), scores.tolist(), finished.tolist(), strict=True
         )
     ]
 

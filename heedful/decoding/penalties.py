@@ -10,25 +10,28 @@
 j-th target word on the i-th source word), so sum_j p_ij is how far source position i is covered.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.floating[Any]]
 
 
-def length_penalty(length: Tensor, kind: Literal["gnmt", "average", "none"], alpha: float) -> Tensor:
-    """Give lp of each length, a float tensor; it never falls as the length grows (alpha >= 0)."""
+def length_penalty(length: ArrayLike, kind: Literal["gnmt", "average", "none"], alpha: float) -> Floats:
+    """Give lp of each length; it never falls as the length grows (alpha >= 0)."""
+    length = np.asarray(length, dtype=np.float64)
     if kind == "gnmt":
         return ((5 + length) / 6) ** alpha
     return length ** (alpha if kind == "average" else 0.0)
 
 
-def coverage_penalty(coverage: Tensor, source_mask: Tensor, beta: float) -> Tensor:
+def coverage_penalty(coverage: Floats, source_mask: NDArray[np.bool_], beta: float) -> Floats:
     """Give cp (...), never positive, of the attention summed over steps, `coverage` (..., source_length).
 
     `source_mask` (..., source_length) is True where the source has a token. Where a token received no
     attention at all, the logarithm of the smallest positive number stands for minus infinity, so that such
     hypotheses can still be ranked.
     """
-    covered = coverage.clamp(min=torch.finfo(coverage.dtype).tiny, max=1).log()
-    return beta * covered.masked_fill(~source_mask, 0).sum(-1)
+    covered = np.log(np.clip(coverage, np.finfo(coverage.dtype).tiny, 1))
+    return beta * np.where(source_mask, covered, 0).sum(-1)

@@ -11,16 +11,18 @@ into batches, put them back in order; heedful.tasks does.
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from heedful.decoding.beam import beam_search
+from heedful.decoding.choices import Chooser, Ids
 from heedful.decoding.constraints import Constraints
 from heedful.decoding.hypothesis import Hypothesis, ranked
 from heedful.decoding.settings import SearchSettings
 from heedful.decoding.single import single_search
 from heedful.errors import DataError, HeedfulError, RecipeError
-from heedful.models.face import SequenceToSequence
+from heedful.models.face import Decodable
 from heedful.text.special import END, PAD, START
 
 __all__ = ["Hypothesis", "SearchSettings", "search"]
@@ -28,13 +30,14 @@ __all__ = ["Hypothesis", "SearchSettings", "search"]
 
 @torch.no_grad()
 def search(
-    model: SequenceToSequence,
+    model: Decodable,
     source: Tensor,
     settings: SearchSettings | None = None,
     *,
     prefixes: Sequence[Sequence[int]] | None = None,
     numbers: Sequence[int] | None = None,
     attention: Callable[[], Tensor] | None = None,
+    among: Sequence[Tensor] | None = None,
 ) -> list[list[Hypothesis]]:
     """Find the best answers to each source sentence, whatever its place in the batch and its neighbours.
 
@@ -47,6 +50,8 @@ def search(
             sample; 0, 1, ... when left out.
         attention: gives the attention over the source, (hypotheses, source_length), that the step just made
             paid; needed for the coverage penalty, and only called with it.
+        among: for each sentence the only tokens that its answers can be of (a shortlist), a LongTensor of sorted
+            ids with END among them; all when left out. Probabilities are then those among these tokens.
 
     Returns:
         For each sentence its answers, at most n_best and at least one: finished ones first, each group by
@@ -63,18 +68,18 @@ def search(
     settings = settings or SearchSettings()
     prefixes = [()] * len(source) if prefixes is None else prefixes
     numbers = range(len(source)) if numbers is None else numbers
-    _check_call(model, source, settings, prefixes, numbers, attention)
+    _check_call(model, source, settings, prefixes, numbers, attention, among)
     if len(source) == 0:
         return []
 
     limits = _limits(model, source, settings, prefixes)
-    constraints = Constraints(settings, prefixes, source.device)
+    chooser = Chooser(model, Constraints(settings, prefixes, source.device), among)
     if not settings.coverage_penalty:
         attention = None
     if settings.method == "sample" or settings.beam == 1:
-        found = single_search(model, source, settings, constraints, limits, attention, numbers)
+        found = single_search(chooser, source, settings, limits, attention, numbers)
     else:
-        found = beam_search(model, source, settings, constraints, limits, attention)
+        found = beam_search(chooser, source, settings, limits, attention)
 
     answers = [ranked(hypotheses, settings.n_best) for hypotheses in found]
     for number, answer in zip(numbers, answers, strict=True):
@@ -87,8 +92,8 @@ def search(
 
 
 def _limits(
-    model: SequenceToSequence, source: Tensor, settings: SearchSettings, prefixes: Sequence[Sequence[int]]
-) -> Tensor:
+    model: Decodable, source: Tensor, settings: SearchSettings, prefixes: Sequence[Sequence[int]]
+) -> Ids:
     """Give the longest length, END included, that the answer to each sentence may have: (batch,)."""
     limits: list[int] = []
     for number, (length, prefix) in enumerate(zip((source != PAD).sum(1).tolist(), prefixes, strict=True)):
@@ -104,16 +109,17 @@ def _limits(
             )
         longest = int(settings.maximum_length_factor * length) + settings.maximum_length_add
         limits.append(min(max(longest, settings.minimum_length, len(prefix) + 1), model.maximum_length))
-    return torch.tensor(limits, device=source.device)
+    return np.array(limits)
 
 
 def _check_call(
-    model: SequenceToSequence,
+    model: Decodable,
     source: Tensor,
     settings: SearchSettings,
     prefixes: Sequence[Sequence[int]],
     numbers: Sequence[int],
     attention: Callable[[], Tensor] | None,
+    among: Sequence[Tensor] | None,
 ) -> None:
     """Refuse a call that makes no sense."""
     if model.training:
@@ -125,8 +131,8 @@ def _check_call(
             "source must be a LongTensor (batch, source_length), "
             f"not {source.dtype} of shape {tuple(source.shape)}"
         )
-    for name, given in (("prefixes", prefixes), ("numbers", numbers)):
-        if len(given) != len(source):
+    for name, given in (("prefixes", prefixes), ("numbers", numbers), ("lists of tokens", among)):
+        if given is not None and len(given) != len(source):
             raise ValueError(f"{len(given)} {name} were given for {len(source)} sentences: give one for each")
     for number, prefix in enumerate(prefixes):
         if any(token in (PAD, START, END) or token < 0 for token in prefix):

@@ -1,25 +1,26 @@
 """Greedy search and sampling: every hypothesis goes its own way, one token at a time."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from heedful.decoding.constraints import Constraints
+from heedful.decoding.choices import Chooser, Ids
 from heedful.decoding.hypothesis import Hypothesis, hypotheses
 from heedful.decoding.penalties import coverage_penalty, length_penalty
 from heedful.decoding.sampling import draw, truncate, uniforms
 from heedful.decoding.settings import SearchSettings
-from heedful.models.face import SequenceToSequence, State
+from heedful.models.face import Choices, State
 from heedful.text.special import END, PAD, START
 
 
 def single_search(
-    model: SequenceToSequence,
+    chooser: Chooser,
     source: Tensor,
     settings: SearchSettings,
-    constraints: Constraints,
-    limits: Tensor,
+    limits: Ids,
     attention: Callable[[], Tensor] | None,
     numbers: Sequence[int],
 ) -> list[list[Hypothesis]]:
@@ -31,50 +32,62 @@ def single_search(
     """
     samples = settings.n_best
     found: list[list[Hypothesis]] = [[] for _ in source]
+    model = chooser.model
     state: State = model.start(model.encode(source))
-    # One row for each hypothesis that has not ended, in all tensors below:
-    sentences = torch.arange(len(source), device=source.device).repeat_interleave(samples)
+    real = (source != PAD).cpu().numpy()
+    # One row for each hypothesis that has not ended, in all arrays below:
+    sentences = np.arange(len(source)).repeat(samples)
     if samples > 1:
-        state = state.select(sentences)
-    uniform = torch.empty(len(sentences), int(limits.max()), device=source.device)
+        state = state.select(torch.from_numpy(sentences).to(source.device))
+    uniform = None
     if settings.method == "sample":
-        uniform = uniforms(settings.seed, numbers, samples, uniform.shape[1]).to(uniform)
-    tokens = torch.full((len(sentences), 1), START, device=source.device)
-    terms = torch.zeros(len(sentences), 0, device=source.device)
-    total = torch.zeros(len(sentences), device=source.device)
-    coverage = torch.zeros(len(sentences), source.shape[1], device=source.device)
+        uniform = uniforms(settings.seed, numbers, samples, int(limits.max())).to(source.device)
+    tokens = np.full((len(sentences), 1), START)
+    terms = np.zeros((len(sentences), 0))
+    total = np.zeros(len(sentences))
+    coverage = np.zeros((len(sentences), source.shape[1]))
 
     while len(sentences):
         length = tokens.shape[1]
-        logits, state = model.step(tokens[:, -1], state)
-        own, allowed = constraints(logits, tokens[:, 1:], sentences)
-        if attention is not None:
-            coverage = coverage + attention()
-        if settings.method == "sample":
-            probabilities, ids = truncate(allowed, settings.temperature, settings.top_k, settings.top_p)
-            said = ids.gather(1, draw(probabilities, uniform[:, length - 1]).unsqueeze(1))
+        if uniform is None:
+            choices, state = chooser.best(tokens, sentences, state, 1)
         else:
-            said = allowed.argmax(1, keepdim=True)
-        total = total + allowed.gather(1, said).squeeze(1)
-        terms = torch.cat([terms, own.gather(1, said)], 1)
-        tokens = torch.cat([tokens, said], 1)
-
-        ended = said.squeeze(1) == END
-        leaving = ended | (limits[sentences] == length)
-        if not bool(leaving.any()):
-            continue
-        out = leaving.nonzero().squeeze(1)
-        score = total[out] / length_penalty(total.new_tensor(length), settings.length_penalty, settings.alpha)
+            choices, state = _drawn(chooser, tokens, sentences, state, uniform[:, length - 1])
         if attention is not None:
-            mask = (source != PAD)[sentences[out]]
-            score = score + coverage_penalty(coverage[out], mask, settings.coverage_penalty)
-        new = hypotheses(tokens[out], terms[out], score, ended[out].tolist())
+            coverage = coverage + attention().cpu().numpy()
+        total = total + choices.value[:, 0]
+        terms = np.concatenate((terms, choices.own[:, :1]), 1)
+        tokens = np.concatenate((tokens, choices.token[:, :1]), 1)
+
+        ended = choices.token[:, 0] == END
+        leaving = ended | (limits[sentences] == length)
+        if not leaving.any():
+            continue
+        out = leaving.nonzero()[0]
+        score = total[out] / length_penalty(length, settings.length_penalty, settings.alpha)
+        if attention is not None:
+            score = score + coverage_penalty(coverage[out], real[sentences[out]], settings.coverage_penalty)
+        new = hypotheses(tokens[out], terms[out], score, ended[out])
         for sentence, hypothesis in zip(sentences[out].tolist(), new, strict=True):
             found[sentence].append(hypothesis)
 
-        going = (~leaving).nonzero().squeeze(1)
-        sentences, uniform = sentences[going], uniform[going]
-        tokens, terms, total, coverage = tokens[going], terms[going], total[going], coverage[going]
+        going = (~leaving).nonzero()[0]
+        sentences, tokens, terms = sentences[going], tokens[going], terms[going]
+        total, coverage = total[going], coverage[going]
         if len(going):
-            state = state.select(going)
+            rows = torch.from_numpy(going).to(source.device)
+            state = state.select(rows)
+            uniform = None if uniform is None else uniform[rows]
     return found
+
+
+def _drawn(
+    chooser: Chooser, tokens: Ids, sentences: Ids, state: State, uniform: Tensor
+) -> tuple[Choices, Any]:
+    """Give one continuation of each hypothesis, drawn where its number of `uniform` (hypotheses,) falls."""
+    settings = chooser.constraints.settings
+    own, allowed, state = chooser.all(tokens, sentences, state)
+    probabilities, ids = truncate(allowed, settings.temperature, settings.top_k, settings.top_p)
+    said = ids.gather(1, draw(probabilities, uniform).unsqueeze(1))
+    columns = allowed.gather(1, said), said, own.gather(1, said)
+    return Choices(*(column.cpu().numpy() for column in columns)), state

@@ -14,8 +14,11 @@ with PAD on the right; the target given to `forward` begins with START.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, Self
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -24,6 +27,62 @@ class State(Protocol):
 
     def select(self, rows: Tensor) -> Self:
         """Give the state of the hypotheses `rows`, a LongTensor (new_hypotheses,) that may drop, reorder or repeat."""
+        ...
+
+
+class Decodable(Protocol):
+    """What a search asks of a model: the face without training."""
+
+    training: bool
+    """True where dropout would change the answers."""
+
+    maximum_length: int
+    """The longest sequence, in tokens with END, that the model can read or write."""
+
+    def encode(self, source: Tensor) -> Any:
+        """Read the source (batch, source_length)."""
+        ...
+
+    def start(self, memory: Any) -> State:
+        """Give the decoder state before the first step: one row for each source sentence."""
+        ...
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Read a token of each hypothesis: (hypotheses,) -> logits (hypotheses, vocabulary) and the new state."""
+        ...
+
+
+class Choices(NamedTuple):
+    """The best continuations of each hypothesis, by falling value, among equals the lower token first.
+
+    All are (hypotheses, count).
+    """
+
+    value: NDArray[np.floating[Any]]
+    """What a search compares: log-probabilities after its constraints; -inf is not allowed."""
+
+    token: NDArray[np.int64]
+
+    own: NDArray[np.floating[Any]]
+    """The log-probabilities of the model itself."""
+
+
+@runtime_checkable
+class Chooses(Decodable, Protocol):
+    """A model that finds the best continuations itself, without giving all logits."""
+
+    vocabulary: int
+
+    def best(self, tokens: Tensor, state: Any, count: int, banned: Sequence[int]) -> tuple[Choices, Any]:
+        """Read a token of each hypothesis, and give its `count` best continuations and the new state.
+
+        Ids in `banned` are not chosen, but have their share of the probability. Where fewer than `count` can be
+        chosen, values of -inf fill the rest; where a logit is not finite, all values are NaN.
+        """
+        ...
+
+    def among(self, tokens: Sequence[Tensor]) -> "Chooses":
+        """Give the model that has for each sentence of a batch no other outputs than these tokens, sorted ids."""
         ...
 
 

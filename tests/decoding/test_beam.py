@@ -1,5 +1,6 @@
 """Beam search is what its definition says, and its stopping rule loses nothing."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from heedful.decoding import Hypothesis, SearchSettings, search
 from heedful.decoding.beam import beam_search
+from heedful.decoding.choices import Chooser
 from heedful.decoding.constraints import Constraints
 from heedful.text.special import END
 from tests.decoding.brute_force import every_answer, plain_beam
@@ -111,8 +113,9 @@ def test_a_beam_of_one_without_length_penalty_is_greedy_search(seed):
     model, batch = Recurrent(12, seed=seed), sources(5, 12, seed=seed)
     one = SearchSettings(beam=1, length_penalty="none")
     with torch.no_grad():
-        limits = torch.full((5,), model.maximum_length)
-        by_beam = beam_search(model, batch, one, Constraints(one, [()] * 5, batch.device), limits, None)
+        limits = np.full(5, model.maximum_length)
+        chooser = Chooser(model, Constraints(one, [()] * 5, batch.device))
+        by_beam = beam_search(chooser, batch, one, limits, None)
     greedy = search(model, batch, one.model_copy(update={"maximum_length_add": 60}))
     compared = 0
     for answer, by_argmax in zip(by_beam, greedy, strict=True):
