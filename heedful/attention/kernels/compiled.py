@@ -1,11 +1,14 @@
 """Loops in C++ for what PyTorch has no words for, compiled on first use and kept; where that fails, there are none.
 
-A source is one file of this package with nothing from outside put into it: no headers but the language's own, no
-values, no names. It takes about a second to compile and is kept in `$HEEDFUL_CACHE` or heedful's folder in the
-user's cache folder, under a name that is a digest of the source, the command, the machine's kind and its C library.
+A source is a file of this package with nothing from outside put into it: no headers but the language's own and those
+beside it, no values, no names. It takes some seconds to compile and is kept in `$HEEDFUL_CACHE` or heedful's folder in
+the user's cache folder, under a name that is a digest of the source, the command, the machine's kind and its C library.
 Only a folder that is the user's own is used, as what lies there is run.
 
-HEEDFUL_COMPILE=0 forbids compiling; CXX names another compiler, as everywhere.
+For a machine without a compiler `ahead` (`heedful compile`) puts the libraries into a folder to be copied there, which
+HEEDFUL_LOOPS names: a folder of the user's or the system's, that nobody else can write to.
+
+HEEDFUL_COMPILE=0 forbids all of this; CXX names another compiler, as everywhere.
 """
 
 import ctypes
@@ -13,6 +16,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +25,7 @@ from pathlib import Path
 import platformdirs
 import torch
 
-SWITCH = "HEEDFUL_COMPILE"
+SWITCH, READY = "HEEDFUL_COMPILE", "HEEDFUL_LOOPS"
 
 # The `omp simd` of the sources needs no library; vectors as wide as PyTorch itself takes them here.
 _FLAGS = ("-O3", "-std=c++17", "-fopenmp-simd", "-fPIC", "-shared", "-pthread")
@@ -30,6 +34,7 @@ _WIDER = {
     "AVX512": ("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
 }
 _SECONDS = 120
+_INCLUDED = re.compile(rb'^#include "([a-z_]+\.hpp)"$', re.MULTILINE)
 
 _failures: dict[Path, str] = {}
 
@@ -40,7 +45,7 @@ def refusal(source: Path) -> str | None:
         return f"{SWITCH} is 0"
     if os.name != "posix":
         return "compiling is for Linux and macOS"
-    if not _compiler(os.environ.get("CXX", "")):
+    if _ready(source) is None and not _compiler(os.environ.get("CXX", "")):
         return "there is no C++ compiler"
     return _failures.get(source)
 
@@ -50,12 +55,28 @@ def load(source: Path) -> ctypes.CDLL | None:
     return None if os.environ.get(SWITCH) == "0" else _load(source)
 
 
+def ahead(source: Path, folder: Path) -> Path:
+    """Compile a source for processors like this one into `folder`, for HEEDFUL_LOOPS; give the library's path.
+
+    Raises OSError where there is no compiler, or the folder cannot be written, and CalledProcessError where it fails.
+    """
+    command = _compiler(os.environ.get("CXX", ""))
+    if not command:
+        raise OSError("there is no C++ compiler")
+    return _build(source, command, folder / _name(source, ()))
+
+
 @functools.cache
 def _load(source: Path) -> ctypes.CDLL | None:
     if refusal(source) is not None:
         return None
     try:
-        return _build(source)
+        if (library := _ready(source)) is None:
+            command, folder = _compiler(os.environ.get("CXX", "")), _folder()
+            with tempfile.TemporaryDirectory() as elsewhere:
+                library = (folder or Path(elsewhere)) / _name(source, command)
+                return ctypes.CDLL(str(library if library.exists() else _build(source, command, library)))
+        return ctypes.CDLL(str(library))
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines() or ["without a word"]
         _failures[source] = f"the C++ compiler failed: {said[-1]}"
@@ -64,26 +85,44 @@ def _load(source: Path) -> ctypes.CDLL | None:
     return None
 
 
-def _build(source: Path) -> ctypes.CDLL:
+def _name(source: Path, command: tuple[str, ...]) -> str:
+    """What a library is called: another name for another source, compiler, processor or C library."""
     code = source.read_bytes()
-    command = [*_compiler(os.environ.get("CXX", "")), *_FLAGS, *_wider()]
-    key = repr((command, platform.system(), platform.machine(), platform.libc_ver())).encode()
-    name = f"{source.stem}-{hashlib.sha256(code + key).hexdigest()[:20]}.so"
-    folder = _folder()
-    if folder is not None and (folder / name).exists():
-        return ctypes.CDLL(str(folder / name))
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        built = Path(place) / name
+    code += b"".join(source.with_name(name.decode()).read_bytes() for name in _INCLUDED.findall(code))
+    machine = platform.system(), platform.machine(), platform.libc_ver()
+    key = repr(([*command, *_FLAGS, *_wider()], *machine)).encode()
+    return f"{source.stem}-{hashlib.sha256(code + key).hexdigest()[:20]}.so"
+
+
+def _build(source: Path, command: tuple[str, ...], library: Path) -> Path:
+    with tempfile.TemporaryDirectory(dir=library.parent) as place:
+        built = Path(place) / library.name
         subprocess.run(  # noqa: S603 -- the command is made above, the source is this package's
-            [*command, "-o", str(built), str(source)],
+            [*command, *_FLAGS, *_wider(), "-o", str(built), str(source)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
             timeout=_SECONDS,
         )
-        if folder is not None:
-            built = built.replace(folder / name)  # at once, so that no process ever sees half of it
-        return ctypes.CDLL(str(built))
+        return built.replace(library)  # at once, so that no process ever sees half of it
+
+
+def _ready(source: Path) -> Path | None:
+    """Give the library that was compiled ahead, if the folder that HEEDFUL_LOOPS names has it."""
+    chosen = os.environ.get(READY)
+    if not chosen:
+        return None
+    library = Path(chosen).expanduser() / _name(source, ())
+    try:
+        own = all(_trusted(path.stat(), (0, os.getuid())) for path in (library.parent, library))
+    except OSError:
+        return None
+    return library if own else None
+
+
+def _trusted(status: os.stat_result, owners: tuple[int, ...]) -> bool:
+    """Whether nobody but these owners can have put there what is run."""
+    return status.st_uid in owners and not status.st_mode & 0o022
 
 
 @functools.cache
@@ -97,7 +136,8 @@ def _wider() -> tuple[str, ...]:
     """Give the flags for the widest vectors of this processor."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ()
-    return _WIDER.get(torch.backends.cpu.get_cpu_capability(), ())
+    flags = _WIDER.get(torch.backends.cpu.get_cpu_capability(), ())
+    return (*flags, "-mavx512vnni") if "-mavx512f" in flags and torch.cpu._is_vnni_supported() else flags
 
 
 def _folder() -> Path | None:
@@ -110,5 +150,4 @@ def _folder() -> Path | None:
         status = folder.stat()
     except OSError:
         return None
-    own = status.st_uid == os.getuid() and not status.st_mode & 0o022
-    return folder if own and os.access(folder, os.W_OK) else None
+    return folder if _trusted(status, (os.getuid(),)) and os.access(folder, os.W_OK) else None
