@@ -13,7 +13,19 @@ from typing import Annotated, NoReturn
 import typer
 
 import heedful
-from heedful.cli import bpe, check, data, demo, evaluate, recipes, score, train, translate
+from heedful.cli import (
+    bpe,
+    check,
+    compile,
+    data,
+    demo,
+    evaluate,
+    recipes,
+    score,
+    shortlist,
+    train,
+    translate,
+)
 from heedful.errors import HeedfulError
 
 app = typer.Typer(
@@ -30,6 +42,8 @@ app.command(rich_help_panel="Models", context_settings=_FREE)(train.train)
 app.command(rich_help_panel="Models")(translate.translate)
 app.command(rich_help_panel="Models")(evaluate.evaluate)
 app.command(rich_help_panel="Models")(score.score)
+app.command(rich_help_panel="Models")(shortlist.shortlist)
+app.command(rich_help_panel="Models")(compile.compile)
 app.command(rich_help_panel="Recipes and data")(recipes.recipes)
 app.command(rich_help_panel="Recipes and data")(data.data)
 app.command(rich_help_panel="Recipes and data", context_settings=_FREE)(check.check)

@@ -4,6 +4,7 @@
     model.safetensors      the weights; tied ones once
     tokenizer.json         of both sides; or tokenizer.source.json and tokenizer.target.json
     README.md              the model card, for people
+    shortlist.safetensors  where one was learnt: which target tokens a source can lead to, for faster translation
 
 Reading one runs no code: safetensors and JSON, checked against each other before a weight is used.
 
@@ -25,6 +26,7 @@ from torch import Tensor
 
 import heedful
 from heedful.decoding.settings import SearchSettings
+from heedful.decoding.shortlist import Shortlist
 from heedful.errors import ModelFolderError, TokenizerError
 from heedful.models import ModelSettings, SequenceToSequence, build
 from heedful.settings import Settings
@@ -35,7 +37,8 @@ from heedful.text.tokenizer import Tokenizer
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 JOINT, SOURCE, TARGET = "tokenizer.json", "tokenizer.source.json", "tokenizer.target.json"
-_OURS = (CONFIG, WEIGHTS, CARD, JOINT, SOURCE, TARGET)
+SHORTLIST = "shortlist.safetensors"
+_OURS = (CONFIG, WEIGHTS, CARD, JOINT, SOURCE, TARGET, SHORTLIST)
 # Any of these tells that a folder is a run, whose model is in `model/`.
 _OF_A_RUN = ("recipe.toml", "log.jsonl", "checkpoints")
 _NAMED = 3  # tensors that a message names; the rest is counted
@@ -77,6 +80,28 @@ class ModelParts:
     target_tokenizer: Tokenizer
     config: ModelConfig
 
+    def shortlist(self) -> Shortlist:
+        """Read the shortlist in the folder.
+
+        Raises ModelFolderError if there is none, or it is damaged, or of other tokenizers.
+        """
+        path = self.folder / SHORTLIST
+        if not path.exists():
+            raise ModelFolderError(
+                f"The model folder {self.folder} has no shortlist; learn one with `heedful shortlist`."
+            )
+        shortlist = Shortlist.load(path)
+        sizes = self.config.source_vocabulary, self.config.target_vocabulary
+        if (shortlist.tokenizers, shortlist.source_vocabulary, shortlist.target_vocabulary) != (
+            self.config.tokenizers,
+            *sizes,
+        ):
+            raise ModelFolderError(
+                f"{path} was learnt for other tokenizers than those of this model; learn it again with "
+                "`heedful shortlist`."
+            )
+        return shortlist
+
 
 def save(
     folder: str | Path,
@@ -91,7 +116,8 @@ def save(
 ) -> Path:
     """Write a model folder, in place of one that is there; give its path.
 
-    folder: made if need be, with its parents; files in it that are not of a model folder stay
+    folder: made if need be, with its parents; files in it that are not of a model folder stay, and so does a
+        shortlist of the same tokenizers
     model: its weights, with the `settings` that it was built with
     source_tokenizer, target_tokenizer: stored as one file if they share settings and vocabulary
     languages: of source and target, such as ("en", "de"); those of the tokenizers where left out
@@ -124,6 +150,7 @@ def save(
         search=search or SearchSettings(),
         trained=dict(trained or {}),
     )
+    shortlist = None if existing is None else _shortlist_of(config.tokenizers, existing / SHORTLIST)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _stored_once(model).items()}
     card = model_card(config, sum(tensor.numel() for tensor in weights.values()))
     content = json.dumps(config.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False)
@@ -134,10 +161,21 @@ def save(
             save_file(weights, writing / WEIGHTS, metadata={"format": "pt"})
             for name, tokenizer in tokenizers.items():
                 tokenizer.save(writing / name)
+            if shortlist is not None:
+                shortlist.save(writing / SHORTLIST)
     except (OSError, SafetensorError, TokenizerError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ModelFolderError(f"The model folder {folder} cannot be written: {reason}.") from error
     return folder
+
+
+def _shortlist_of(tokenizers: Mapping[TokenizerFile, str], path: Path) -> Shortlist | None:
+    """The shortlist at `path` if it is of these tokenizers; of others, or damaged, it could only be refused."""
+    try:
+        shortlist = Shortlist.load(path)
+    except ModelFolderError:
+        return None
+    return shortlist if shortlist.tokenizers == tokenizers else None
 
 
 def load_parts(path: str | Path) -> ModelParts:

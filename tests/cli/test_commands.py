@@ -13,7 +13,19 @@ import heedful as package
 from heedful.cli import overrides
 from heedful.training.shipped import shipped
 
-COMMANDS = ("train", "translate", "evaluate", "score", "recipes", "data", "check", "demo", "bpe")
+COMMANDS = (
+    "train",
+    "translate",
+    "evaluate",
+    "score",
+    "recipes",
+    "data",
+    "check",
+    "demo",
+    "bpe",
+    "shortlist",
+    "compile",
+)
 
 
 @pytest.fixture
