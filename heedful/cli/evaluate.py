@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    engine: Annotated[
+        Literal["auto", "plain", "lean"],
+        typer.Option(help="What translates; see `heedful translate --help`."),
+    ] = "auto",
+    precision: Annotated[Literal["float32", "int8"], typer.Option(help="Of the lean engine.")] = "float32",
+    shortlist: Annotated[bool, typer.Option("--shortlist", help="Only the words of the shortlist.")] = False,
 ) -> None:
     """Translate a test set and score it: with 95% confidence intervals, and signatures to report beside the numbers.
 
@@ -50,7 +56,7 @@ def evaluate(
     if model is not None:
         from heedful.tasks import load
 
-        translator = load(model, device=device)
+        translator = load(model, device=device, engine=engine, precision=precision, shortlist=shortlist)
         language = language or translator.languages[1]
     for name in names:
         make_scorer(name, language)  # what it lacks is told now, not after the translation

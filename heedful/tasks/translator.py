@@ -9,6 +9,7 @@ text longer than the model reads is translated in pieces or refused, and an answ
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,9 @@ from torch import Tensor
 
 from heedful import decoding
 from heedful.decoding import Hypothesis, SearchSettings
+from heedful.decoding.shortlist import Shortlist
 from heedful.errors import DataError, HeedfulError
+from heedful.inference import Precision
 from heedful.machine import resolve_device
 from heedful.models.face import SequenceToSequence
 from heedful.tasks.alignment import (
@@ -32,12 +35,15 @@ from heedful.tasks.alignment import (
     words_of_tokens,
 )
 from heedful.tasks.answer import Answer, Candidate
+from heedful.tasks.engine import Engine, EngineKind
 from heedful.tasks.model_folder import load_parts
 from heedful.tasks.pieces import Part, check_length, parts_of
 from heedful.text.special import END, PAD, SPECIAL_TOKENS
 from heedful.text.tokenizer import Tokenizer
 
 BATCH_TOKENS = 4096
+# Its products gain nothing from more rows, and its threads want a batch each.
+LEAN_BATCH_TOKENS = 1024
 WINDOW = 4096  # enough lines for full batches of equal lengths
 
 
@@ -45,19 +51,30 @@ class Options(TypedDict, total=False):
     """What a translation can be asked; see `Translator.answers`."""
 
     search: SearchSettings | None
-    batch_tokens: int
+    batch_tokens: int | None
     long: Literal["split", "refuse"]
     alignment: AlignmentSettings | None
     progress: Callable[[int], object] | None
 
 
-def load(path: str | Path, *, device: str = "auto", threads: int | None = None) -> "Translator":
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    engine: EngineKind = "auto",
+    precision: Precision = "float32",
+    shortlist: bool = False,
+) -> "Translator":
     """Load a model folder, or the model of a run folder, ready to translate.
 
     device: "cpu", "cuda", "cuda:1", ...; "auto" is the GPU where there is one
-    threads: how many PyTorch computes with on a CPU, in the whole process; left as it is when None
+    threads: how many compute on a CPU, in the whole process; left as it is when None
+    engine, precision: see `heedful.tasks.engine.Engine`
+    shortlist: only the target tokens that the folder's shortlist has for a source, see `heedful shortlist`
 
-    Raises ModelFolderError for a folder that is missing, damaged, or something else.
+    Raises ModelFolderError for a folder that is missing, damaged, or something else, and for a shortlist that it has
+    not; HeedfulError for an engine that cannot be had here.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -75,6 +92,8 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
         languages=(config.source_language, config.target_language),
         search=config.search,
         trained=config.trained,
+        engine=Engine(engine, precision),
+        shortlist=parts.shortlist() if shortlist else None,
     )
 
 
@@ -84,6 +103,8 @@ class Translator:
     languages: codes of source and target, where known
     search: used when nothing else is asked for
     trained: what the model folder tells of the training, scores among it
+    engine: what computes the steps of the search; the fastest that is exact when None
+    shortlist: which target tokens a source can lead to; all when None
     """
 
     def __init__(
@@ -95,8 +116,11 @@ class Translator:
         languages: tuple[str | None, str | None] = (None, None),
         search: SearchSettings | None = None,
         trained: Mapping[str, Any] | None = None,
+        engine: Engine | None = None,
+        shortlist: Shortlist | None = None,
     ) -> None:
         self.model = model
+        self.engine, self.shortlist = engine or Engine(), shortlist
         self.source_tokenizer, self.target_tokenizer = source_tokenizer, target_tokenizer
         self.languages = languages
         self.search = search or SearchSettings()
@@ -145,7 +169,8 @@ class Translator:
 
         prefixes: for each text what its translations must begin with, possibly nothing
         search: the translator's own when None
-        batch_tokens: how many source tokens, padding included, are translated at once; a longer text is alone
+        batch_tokens: how many source tokens, padding included, are translated at once; a longer text is alone; when
+            None as many as suit the engine
         long: what to do with a text longer than the model reads: "split" translates it in pieces (at ends of
             sentences where possible; the translations are joined by spaces), "refuse" raises DataError
         alignment: align words, as the settings say
@@ -162,7 +187,7 @@ class Translator:
         before: int,
         prefixes: Sequence[str] | None,
         search: SearchSettings | None = None,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
         long: Literal["split", "refuse"] = "split",
         alignment: AlignmentSettings | None = None,
         progress: Callable[[int], object] | None = None,
@@ -176,7 +201,7 @@ class Translator:
             found = self._search(parts, search or self.search, batch_tokens, progress)
             weights = None
             if alignment is not None:
-                weights = self._weights(parts, found, alignment, batch_tokens)
+                weights = self._weights(parts, found, alignment, batch_tokens or BATCH_TOKENS)
         places: list[list[int]] = [[] for _ in texts]
         for place, part in enumerate(parts):
             places[part.text].append(place)
@@ -240,7 +265,7 @@ class Translator:
         with self._ready():
             if target is None:
                 part = Part(text=0, ids=ids)
-                ((best, *_),) = self._search([part], self.search, BATCH_TOKENS, None)
+                ((best, *_),) = self._search([part], self.search, None, None)
                 said = list(best.tokens)
             else:
                 said = self.target_tokenizer.encode(target)
@@ -273,30 +298,48 @@ class Translator:
         self,
         parts: Sequence[Part],
         settings: SearchSettings,
-        batch_tokens: int,
+        batch_tokens: int | None,
         progress: Callable[[int], object] | None,
     ) -> list[list[Hypothesis]]:
-        found: list[list[Hypothesis]] = [[] for _ in parts]
-        for batch in _batches([len(part.ids) + 1 for part in parts], batch_tokens):
+        """Give the hypotheses for each part, its batches shared out to as many threads as the engine uses."""
+        model, workers = self.engine.of(self.model, watched=bool(settings.coverage_penalty))
+        tokens = batch_tokens or (BATCH_TOKENS if model is self.model else LEAN_BATCH_TOKENS)
+
+        def answers(batch: list[int]) -> list[list[Hypothesis]]:
             mine = [parts[place] for place in batch]
             source = self._padded([[*part.ids, END] for part in mine])
             watched = (
                 step_attention(self.model, source.shape[1]) if settings.coverage_penalty else nullcontext()
             )
             with watched as attention:
-                answers = decoding.search(
-                    self.model,
+                return decoding.search(
+                    model,
                     source,
                     settings,
                     prefixes=[part.prefix for part in mine],
                     numbers=[part.number for part in mine],
                     attention=attention,
+                    among=self._among(source, mine),
                 )
-            for place, answer in zip(batch, answers, strict=True):
-                found[place] = answer
-            if progress is not None:
-                progress(sum(part.first for part in mine))
+
+        found: list[list[Hypothesis]] = [[] for _ in parts]
+        batches = list(_batches([len(part.ids) + 1 for part in parts], tokens))
+        with _mapping(min(workers, len(batches))) as mapped:
+            for batch, answer in zip(batches, mapped(answers, batches), strict=True):
+                for place, hypotheses in zip(batch, answer, strict=True):
+                    found[place] = hypotheses
+                if progress is not None:
+                    progress(sum(parts[place].first for place in batch))
         return found
+
+    def _among(self, source: Tensor, parts: Sequence[Part]) -> list[Tensor] | None:
+        """Give the tokens of the shortlist for each part, those that its translation must begin with among them."""
+        if self.shortlist is None:
+            return None
+        return [
+            self.shortlist.tokens(row, also=part.prefix)
+            for row, part in zip(source.split(1), parts, strict=True)
+        ]
 
     def _weights(
         self,
@@ -378,6 +421,19 @@ class Translator:
             parts=len(sources),
             candidates=tuple(candidates),
         )
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """`map`, on so many threads; where it is left early, what has not begun never does."""
+    if workers <= 1:
+        yield map
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="heedful-search")
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

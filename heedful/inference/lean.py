@@ -1,0 +1,378 @@
+"""A trained Transformer with its weights laid out once, for a CPU: the same answers from less work.
+
+    lean = LeanTransformer(model, "int8")
+    search(lean, source, SearchSettings(beam=4))
+
+What is saved, beside a plain step in PyTorch: the calls of some hundred small operations (the loops of `lean.cpp` do a
+step in one); the search for layouts in each product (weights are packed once, matrix.hpp); padding (sentences lie one
+after the other); copies of keys and values when hypotheses are reordered (each remembers where its past lies); and all
+logits that are not among the best (they are looked at as they are made, with the sum of their exponentials).
+
+Each call computes on the thread that makes it, without Python's lock: several threads may share one LeanTransformer,
+each with batches of its own, which is how a machine's cores are best used.
+"""
+
+import ctypes
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from heedful.attention import MultiHeadAttention
+from heedful.attention.positions import distance_buckets
+from heedful.inference import library
+from heedful.layers.embedding import Embedding
+from heedful.layers.normalization import EPSILON
+from heedful.layers.transformer_layer import TransformerLayer, TransformerStack
+from heedful.models.face import Choices
+from heedful.models.transformer import Transformer
+from heedful.text.special import PAD
+
+Precision = Literal["float32", "int8"]
+
+_PRECISIONS = {"float32": 0, "int8": 1}
+_ACTIVATIONS = {"relu": 0, "gelu": 1, "swiglu": 2}
+_LANES = 8  # keys of a sentence are padded to a multiple of these, as in lean.cpp
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Keys and values that the decoder's layers attend to: `numbers` (layers, all numbers of a layer).
+
+    starts, lengths: (sentences,), where those of a sentence begin, and how many tokens it has
+    """
+
+    numbers: Tensor
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @cached_property
+    def described(self) -> library.Memory:
+        """As lean.cpp takes it."""
+        return library.Memory(
+            self.numbers.data_ptr(), self.numbers.shape[1], self.starts.ctypes.data, self.lengths.ctypes.data
+        )
+
+
+@dataclass(frozen=True)
+class LeanState:
+    """What hypotheses said and what of: nothing of it is ever copied or changed, only looked up.
+
+    sentence: (hypotheses,) int32, what each translates
+    blocks: of each step the keys and values of the hypotheses of its time, (layers, hypotheses, 2, d)
+    ancestors: (hypotheses, steps) int32, in which row of each block the past of each lies
+    """
+
+    memory: Memory
+    sentence: NDArray[np.int32]
+    blocks: tuple[Tensor, ...]
+    ancestors: NDArray[np.int32]
+
+    def select(self, rows: Tensor) -> "LeanState":
+        """Keep, reorder or repeat hypotheses."""
+        chosen = rows.numpy()
+        return replace(self, sentence=self.sentence[chosen], ancestors=self.ancestors[chosen])
+
+
+class LeanTransformer:
+    """A Transformer's face for a search: encode, start, step, select; and `best`, for which it is made.
+
+    precision: "int8" multiplies whole numbers, weights with a scale for each output and vectors with one for each
+        position; faster, and as good as the rounding of 8 bits allows
+
+    Raises ValueError for a model that `refusal` refuses.
+    """
+
+    training = False
+
+    def __init__(self, model: Transformer, precision: Precision = "float32") -> None:
+        loops = None if (reason := refusal(model)) is not None else library.load()
+        if loops is None:
+            raise ValueError(f"This model cannot be laid out for inference: {reason or library.refusal()}.")
+        self.loops = loops
+        self.maximum_length = model.maximum_length
+        self.vocabulary, self.d_model = model.output.weight.shape
+        self.layers = len(model.decoder.layers)
+        attention = cast(TransformerLayer, model.decoder.layers[0]).self_attention
+        self.kv_width = attention.kv_heads * attention.d_head
+        self.precision = _PRECISIONS[precision]
+        # Whatever lean.cpp has an address of.
+        self.kept: list[Any] = []
+        self.output_weight = self._keep(model.output.weight)
+        self.described = library.Model(
+            self._embedding(model.source_embedding),
+            self._embedding(model.target_embedding),
+            self._stack(model.encoder, model),
+            self._stack(model.decoder, model),
+            self._projection(model.output.weight, None),
+            self.precision,
+            EPSILON,
+        )
+        self.output = self.described.output
+        self._banned: tuple[tuple[int, ...], NDArray[np.uint8]] | None = None
+
+    def encode(self, source: Tensor) -> Memory:
+        """source (batch, source_length) -> what the decoder's layers attend to."""
+        real = source != PAD
+        lengths = real.sum(1).numpy()
+        tokens = source[real].contiguous()
+        offsets = np.concatenate(([0], lengths.cumsum()))
+        sizes = self.kv_width * (lengths + -(-lengths // _LANES) * _LANES)
+        ends = sizes.cumsum()
+        memory = Memory(torch.empty(self.layers, int(ends[-1])), ends - sizes, lengths)
+        self.loops.encode(
+            ctypes.addressof(self.described),
+            tokens.data_ptr(),
+            offsets.ctypes.data,
+            len(source),
+            ctypes.addressof(memory.described),
+        )
+        return memory
+
+    def start(self, memory: Memory) -> LeanState:
+        """One hypothesis for each sentence, which said nothing."""
+        sentences = len(memory.lengths)
+        return LeanState(
+            memory, np.arange(sentences, dtype=np.int32), (), np.zeros((sentences, 0), dtype=np.int32)
+        )
+
+    def step(self, tokens: Tensor, state: LeanState) -> tuple[Tensor, LeanState]:
+        """tokens (hypotheses,) -> logits (hypotheses, vocabulary) and the state after them."""
+        vectors, state = self._vectors(tokens, state)
+        logits = torch.empty(len(vectors), self.vocabulary)
+        self.loops.logits(
+            ctypes.addressof(self.described), vectors.data_ptr(), len(vectors), logits.data_ptr()
+        )
+        return logits, state
+
+    def best(
+        self, tokens: Tensor, state: LeanState, count: int, banned: Sequence[int]
+    ) -> tuple[Choices, LeanState]:
+        """tokens (hypotheses,) -> the best continuations, see `heedful.models.face.Chooses`, and the new state."""
+        vectors, state = self._vectors(tokens, state)
+        value = np.empty((len(vectors), count), dtype=np.float32)
+        token = np.empty((len(vectors), count), dtype=np.int64)
+        self._choose(vectors, state, count, tuple(banned), value.ctypes.data, token.ctypes.data)
+        return Choices(value, token, value), state
+
+    def among(self, tokens: Sequence[Tensor]) -> "Narrowed":
+        """Give the model that has for each sentence no other outputs than these tokens, sorted ids."""
+        return Narrowed(self, tokens)
+
+    def _choose(
+        self, vectors: Tensor, state: LeanState, count: int, banned: tuple[int, ...], value: int, token: int
+    ) -> None:
+        kept = self._banned  # another thread may put its own there
+        if kept is None or kept[0] != banned:
+            self._banned = kept = banned, self._mask(banned)
+        self.loops.best(
+            ctypes.addressof(self.output),
+            self.precision,
+            vectors.data_ptr(),
+            len(vectors),
+            count,
+            kept[1].ctypes.data,
+            value,
+            token,
+        )
+
+    def _mask(self, banned: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Give 1 for each token that is banned."""
+        mask = np.zeros(self.vocabulary, dtype=np.uint8)
+        mask[list(banned)] = 1
+        return mask
+
+    def _vectors(self, tokens: Tensor, state: LeanState) -> tuple[Tensor, LeanState]:
+        """Give what the output reads, (hypotheses, d_model), and the state after the tokens."""
+        rows = len(tokens)
+        blocks = (*state.blocks, torch.empty(self.layers, rows, 2, self.kv_width))
+        addresses = np.array([block.data_ptr() for block in blocks])
+        heights = np.array([block.shape[1] for block in blocks])
+        ancestors = np.empty((rows, len(blocks)), dtype=np.int32)
+        ancestors[:, :-1] = state.ancestors
+        ancestors[:, -1] = np.arange(rows)
+        past = library.Past(
+            addresses.ctypes.data, heights.ctypes.data, ancestors.ctypes.data, len(blocks), len(blocks) - 1
+        )
+        vectors = torch.empty(rows, self.d_model)
+        self.loops.step(
+            ctypes.addressof(self.described),
+            tokens.contiguous().data_ptr(),
+            rows,
+            ctypes.addressof(past),
+            state.sentence.ctypes.data,
+            ctypes.addressof(state.memory.described),
+            vectors.data_ptr(),
+        )
+        return vectors, LeanState(state.memory, state.sentence, blocks, ancestors)
+
+    # What lean.cpp is told of the model
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().contiguous()
+        self.kept.append(tensor)
+        return tensor
+
+    def _projection(self, weight: Tensor, bias: Tensor | None) -> library.Projection:
+        outs, ins = weight.shape
+        packed = torch.empty(self.loops.packed_size(outs, ins, self.precision), dtype=torch.uint8)
+        self.loops.pack_matrix(
+            weight.detach().contiguous().data_ptr(), outs, ins, self.precision, packed.data_ptr()
+        )
+        bias = None if bias is None else self._keep(bias)
+        return library.Projection(
+            self._keep(packed).data_ptr(), None if bias is None else bias.data_ptr(), outs, ins
+        )
+
+    def _norm(self, norm: nn.Module | None) -> library.Norm:
+        if norm is None:
+            return library.Norm()
+        weight = self._keep(cast(Tensor, norm.weight)).data_ptr()
+        bias = getattr(norm, "bias", None)
+        return library.Norm(weight, None if bias is None else self._keep(bias).data_ptr())
+
+    def _embedding(self, embedding: Embedding) -> library.Embedding:
+        positions = embedding.encoding if embedding.learned is None else embedding.learned.weight
+        return library.Embedding(
+            self._keep(embedding.table.weight).data_ptr(),
+            None if positions is None else self._keep(positions).data_ptr(),
+            embedding.scale,
+        )
+
+    def _layer(self, layer: TransformerLayer) -> library.Layer:
+        attention, cross, inner, outer = (
+            layer.self_attention,
+            layer.cross_attention,
+            layer.feed_forward.inner,
+            layer.feed_forward.outer,
+        )
+        described = library.Layer(
+            self_in=self._projection(attention.in_weight, attention.in_bias),
+            self_out=self._projection(attention.out.weight, attention.out.bias),
+            inner=self._projection(inner.weight, inner.bias),
+            outer=self._projection(outer.weight, outer.bias),
+            self_norm=self._norm(layer.self_norm),
+            cross_norm=self._norm(layer.cross_norm),
+            feed_forward_norm=self._norm(layer.feed_forward_norm),
+        )
+        if cross is not None:
+            queries = cross.split[0]
+            bias = (
+                (None, None)
+                if cross.in_bias is None
+                else cross.in_bias.split([queries, sum(cross.split[1:])])
+            )
+            described.cross_query = self._projection(cross.in_weight[:queries], bias[0])
+            described.cross_memory = self._projection(cross.in_weight[queries:], bias[1])
+            described.cross_out = self._projection(cross.out.weight, cross.out.bias)
+        return described
+
+    def _stack(self, stack: TransformerStack, model: Transformer) -> library.Stack:
+        layers = (library.Layer * len(stack.layers))(
+            *(self._layer(cast(TransformerLayer, layer)) for layer in stack.layers)
+        )
+        self.kept.append(layers)
+        settings = model.settings
+        attention = cast(TransformerLayer, stack.layers[0]).self_attention
+        return library.Stack(
+            layers,
+            len(layers),
+            settings.d_model,
+            attention.heads,
+            attention.kv_heads,
+            attention.d_head,
+            settings.d_ff,
+            settings.norm == "pre",
+            _ACTIVATIONS[settings.activation],
+            self._norm(stack.norm),
+            self._nearby(stack),
+            self.maximum_length,
+            self._turns(attention),
+        )
+
+    def _nearby(self, stack: TransformerStack) -> int | None:
+        """The biases of relative positions, (heads, 2 * maximum_length - 1), by distance."""
+        if stack.relative is None:
+            return None
+        distance = torch.arange(1 - self.maximum_length, self.maximum_length)
+        weight = stack.relative.weight
+        buckets = distance_buckets(distance, len(weight), 128, stack.relative.both_sides)
+        return self._keep(weight[buckets].T).data_ptr()
+
+    def _turns(self, attention: MultiHeadAttention) -> int | None:
+        """Cosine and sine of each pair at each position, (maximum_length, d_head), as `rotate` takes them."""
+        if not attention.rotary:
+            return None
+        pairs = attention.d_head // 2
+        angles = torch.arange(self.maximum_length).unsqueeze(1) * torch.exp(
+            -math.log(10_000.0) * torch.arange(pairs) / pairs
+        )
+        return self._keep(torch.stack((angles.cos(), angles.sin()), -1).flatten(1)).data_ptr()
+
+
+class Narrowed(LeanTransformer):
+    """A lean model whose sentences have outputs of their own: a few rows of its output matrix, packed for each.
+
+    For one batch, on one thread.
+    """
+
+    def __init__(self, whole: LeanTransformer, tokens: Sequence[Tensor]) -> None:
+        self.__dict__.update(whole.__dict__)
+        self.kept, self._banned = [whole], None
+        self.ids = [ids.numpy() for ids in tokens]
+        self.outputs = (library.Projection * len(tokens))(*(self._rows(ids) for ids in tokens))
+        self.addresses = np.array([ids.ctypes.data for ids in self.ids])
+        # What is banned, of each sentence's outputs, and where that lies.
+        self._masks: tuple[tuple[int, ...], list[NDArray[np.uint8]], NDArray[np.int64]] | None = None
+
+    def _rows(self, ids: Tensor) -> library.Projection:
+        packed = torch.empty(
+            self.loops.packed_size(len(ids), self.d_model, self.precision), dtype=torch.uint8
+        )
+        self.loops.pack_rows(
+            self.output_weight.data_ptr(),
+            ids.data_ptr(),
+            len(ids),
+            self.d_model,
+            self.precision,
+            packed.data_ptr(),
+        )
+        return library.Projection(self._keep(packed).data_ptr(), None, len(ids), self.d_model)
+
+    def _choose(
+        self, vectors: Tensor, state: LeanState, count: int, banned: tuple[int, ...], value: int, token: int
+    ) -> None:
+        if self._masks is None or self._masks[0] != banned:
+            mask = self._mask(banned)
+            masks = [mask[ids] for ids in self.ids]
+            self._masks = banned, masks, np.array([each.ctypes.data for each in masks])
+        self.loops.best_among(
+            ctypes.addressof(self.outputs),
+            self.precision,
+            vectors.data_ptr(),
+            len(vectors),
+            state.sentence.ctypes.data,
+            count,
+            self._masks[2].ctypes.data,
+            self.addresses.ctypes.data,
+            value,
+            token,
+        )
+
+
+def refusal(model: nn.Module) -> str | None:
+    """Say why a model cannot be laid out here, or None."""
+    if not isinstance(model, Transformer):
+        return f"it is for encoder-decoder Transformers, not for {type(model).__name__}"
+    weight = model.output.weight
+    if weight.device.type != "cpu":
+        return f"it is for CPUs, and the model is on {weight.device}"
+    if weight.dtype != torch.float32:
+        return f"its weights are {weight.dtype}, not torch.float32"
+    return library.refusal()
