@@ -16,11 +16,16 @@ class TrainingSettings(Settings):
     # 100,000 in Vaswani et al. 2017, section 5.2, on eight GPUs.
     steps: int = Field(default=100_000, ge=1, description="updates in all, counted from the start of the run")
     schedule: ScheduleSettings = Field(default=ScheduleSettings(), description="the learning rate")
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", description="muon: for the matrices between hidden vectors, and AdamW for the rest"
+    )
+    # Jordan et al. 2024.
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="Muon: decay of the mean of gradients")
     # Vaswani et al. 2017, section 5.3.
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam: decay of the mean of gradients")
     beta2: float = Field(default=0.98, ge=0, lt=1, description="Adam: decay of the mean of squared gradients")
     epsilon: float = Field(default=1e-9, gt=0, description="Adam: added to the root of that mean")
-    weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW); none in the paper")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW, Muon); none in the paper")
     # Vaswani et al. 2017, section 5.4; on the reference 1 - eps, on each other token eps / (V - 1).
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="eps of label smoothing")
     # Liang et al. 2021, section 3.2, take 5 for translation. Each batch passes the model twice.

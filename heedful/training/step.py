@@ -12,6 +12,7 @@ from heedful.data.batching import Batch
 from heedful.errors import TrainingError
 from heedful.models.face import SequenceToSequence
 from heedful.training import objective
+from heedful.training.optimizer import make_optimizer
 from heedful.training.settings import TrainingSettings
 
 _NO_MEMORY = ("not enough memory", "out of memory", "can't allocate memory")
@@ -39,19 +40,10 @@ class Stepper:
     ) -> None:
         self.model, self.settings, self.device = model, settings, device
         self.autocast = precision == "bfloat16"
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=1.0,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self.optimizer = make_optimizer(model, settings, precision)
 
     def step(self, number: int, rate: float, batches: Sequence[Batch], totals: Totals) -> None:
         """Make update `number` with learning rate `rate` from the batches, and add to the totals."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         parts = 1
         while True:
             try:
@@ -79,8 +71,8 @@ class Stepper:
         if self.settings.clip is not None:
             norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
             self._check(number, norm, batches)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(rate)
+        self.optimizer.zero_grad()
         totals.smoothed += smoothed
         totals.likelihood += likelihood
         totals.tokens += tokens
@@ -107,7 +99,7 @@ class Stepper:
         return smoothed, likelihood, tokens
 
     def _make_room(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         gc.collect()
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
@@ -124,22 +116,11 @@ class Stepper:
 
     def state(self) -> dict[str, torch.Tensor]:
         """What the optimizer remembers, by the names of the parameters."""
-        tensors = {}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer/{key}/{name}"] = value
-        return tensors
+        return self.optimizer.state()
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Go on with what `state` gave."""
-        for name, parameter in self.model.named_parameters():
-            state = {
-                key.split("/")[1]: value.clone()
-                for key, value in tensors.items()
-                if key.startswith("optimizer/") and key.split("/", 2)[2] == name
-            }
-            if state:
-                self.optimizer.state[parameter] = state
+        self.optimizer.restore(tensors)
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
