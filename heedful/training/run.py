@@ -6,13 +6,14 @@ runs/NAME/
   tokenizer*.json   the vocabulary
   checkpoints/      to go on from
   log.jsonl         losses and scores; the same bytes however often the run was interrupted
-  timing.jsonl      speed and memory, which differ from time to time
+  timing.jsonl      speed, memory, and when each event of the log was: what differs from time to time
   model/            the best model so far: what is shared and loaded
   evaluation.json   the scores on the test sets, when training has ended
 """
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,19 @@ class Run:
         self.model = folder / "model"
         self.recipe = folder / "recipe.toml"
         self.evaluation = folder / "evaluation.json"
-        self.log = Log(folder / "log.jsonl")
         self.timing = Log(folder / "timing.jsonl")
+        self.log = Log(folder / "log.jsonl", times=self.timing)
 
 
 class Log:
-    """Lines of JSON, one event each."""
+    """Lines of JSON, one event each.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    times: the log that is told when each event was (`event`, `step`, and `time` in seconds since 1970); not this one,
+        whose lines are the same in every run
+    """
+
+    def __init__(self, path: Path, times: "Log | None" = None) -> None:
+        self.path, self.times = path, times
 
     def add(self, **event: Any) -> None:
         """Append an event; `TrainingError` when the disk does not take it."""
@@ -48,6 +53,8 @@ class Log:
             raise TrainingError(
                 f"{self.path} cannot be written: {error}. Make room and start again."
             ) from error
+        if self.times is not None:
+            self.times.add(event=event["event"], step=event["step"], time=round(time.time(), 2))
 
     def length(self) -> int:
         """How many bytes there are, all of them on the disk after this call."""
