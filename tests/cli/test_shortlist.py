@@ -25,7 +25,9 @@ def test_a_run_gives_its_model_a_shortlist(heedful, run: Path):
     # A column more, for the piece itself.
     assert (shortlist.translations, len(shortlist.frequent)) == (6, 4)
     # Numbers are translated by themselves, so that all tokens are in the list of each sentence.
-    assert re.search(rf"list has \d+ of {shortlist.target_vocabulary} tokens; 100.0% of the reference's", ran.out)
+    assert re.search(
+        rf"list has \d+ of {shortlist.target_vocabulary} tokens; 100.0% of the reference's", ran.out
+    )
     assert [entry.name for entry in run.iterdir() if entry.name.startswith(".short")] == []
 
 
