@@ -89,10 +89,21 @@ const Vector& at(const float* x) { return *reinterpret_cast<const Vector*>(x); }
 
 Size padded(Size length) { return (length + kLanes - 1) / kLanes * kLanes; }
 
+typedef float Half __attribute__((vector_size(2 * kLanes), aligned(4), may_alias));
+
+// Halves at a time: the compiler would take a vector apart number by number.
 float total(Vector x) {
-  float sum = 0;
-  for (Size l = 0; l < kLanes; ++l) sum += x[l];
-  return sum;
+  Half halves[2];
+  std::memcpy(halves, &x, sizeof x);
+  const Half sum = halves[0] + halves[1];
+  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+float largest_of(Vector x) {
+  Half halves[2];
+  std::memcpy(halves, &x, sizeof x);
+  const Half most = halves[0] > halves[1] ? halves[0] : halves[1];
+  return std::max(std::max(most[0], most[2]), std::max(most[1], most[3]));
 }
 
 // e^x to some units in the last place: e^x = 2^n e^r with |r| <= ln 2 / 2, and a polynomial for e^r (Cephes, expf).
@@ -501,9 +512,13 @@ class Best {
     }
     sum_ += exponentials(logits, outs, largest_);
     for (Size j = 0, g = 0; j < outs; j += kGlance, ++g)
-      if (found_ < count_ || glances[g] > value_[count_ - 1])
-        for (Size i = j; i < std::min(j + kGlance, outs); ++i)
-          if ((found_ < count_ || logits[i] > value_[count_ - 1]) && !banned[first + i]) insert(logits[i], first + i);
+      if (wants(glances[g]))
+        for (Size i = j; i < std::min(j + kGlance, outs); i += kLanes) {
+          const Size here = std::min(kLanes, outs - i);
+          if (!wants(most(logits + i, here))) continue;
+          for (Size k = i; k < i + here; ++k)
+            if (wants(logits[k]) && !banned[first + k]) insert(logits[k], first + k);
+        }
   }
 
   // Turns the best logits into log-probabilities; a row in which a logit is not finite has nothing but NaN.
@@ -519,11 +534,15 @@ class Best {
   }
 
  private:
-  [[gnu::noinline]] static float most(const float* x, Size count) {
-    float largest = -std::numeric_limits<float>::infinity();
-#pragma omp simd reduction(max : largest)
-    for (Size i = 0; i < count; ++i) largest = x[i] > largest ? x[i] : largest;
-    return largest;
+  bool wants(float logit) const { return found_ < count_ || logit > value_[count_ - 1]; }
+
+  static float most(const float* x, Size count) {
+    Vector largest = all(-std::numeric_limits<float>::infinity());
+    Size i = 0;
+    for (; i + kLanes <= count; i += kLanes) largest = at(x + i) > largest ? at(x + i) : largest;
+    float one = largest_of(largest);
+    for (; i < count; ++i) one = x[i] > one ? x[i] : one;
+    return one;
   }
 
   [[gnu::noinline]] static double exponentials(const float* x, Size count, float largest) {

@@ -202,7 +202,8 @@ inline Size packed_bytes(Size outs, Size ins, Precision precision) {
 
 // Packs w (outs, ins), row by row.
 inline void pack(const float* w, Size outs, Size ins, Precision precision, std::byte* to) {
-  const Size padded = matrix_products::round_up(ins, matrix_products::kStep), bytes = matrix_products::panel_bytes(ins, precision);
+  const Size padded = matrix_products::round_up(ins, matrix_products::kStep);
+  const Size bytes = matrix_products::panel_bytes(ins, precision);
   std::memset(to, 0, std::size_t(packed_bytes(outs, ins, precision)));
   std::int8_t* const q = precision == Precision::int8 ? new std::int8_t[std::size_t(padded)] : nullptr;
   for (Size j = 0; j < outs; ++j) {
@@ -223,8 +224,10 @@ inline void pack(const float* w, Size outs, Size ins, Precision precision, std::
   delete[] q;
 }
 
+// Bytes that `prepare` needs, a multiple of 64.
 inline Size input_bytes(Size rows, Size ins, Precision precision) {
-  return precision == Precision::float32 ? 0 : matrix_products::round_up(rows * 8, 64) + rows * matrix_products::round_up(ins, 64);
+  if (precision == Precision::float32) return 0;
+  return matrix_products::round_up(rows * 8, 64) + rows * matrix_products::round_up(ins, 64);
 }
 
 // Makes rows x (rows, ins), `stride` apart, ready for products with matrices of this precision, in scratch of

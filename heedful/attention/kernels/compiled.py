@@ -137,7 +137,10 @@ def _wider() -> tuple[str, ...]:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ()
     flags = _WIDER.get(torch.backends.cpu.get_cpu_capability(), ())
-    return (*flags, "-mavx512vnni") if "-mavx512f" in flags and torch.cpu._is_vnni_supported() else flags
+    has = torch.cpu.get_capabilities()
+    if "-mavx512f" in flags:
+        return (*flags, "-mavx512vnni") if has.get("avx512_vnni") else flags
+    return (*flags, "-mavxvnni") if flags and has.get("avx_vnni") else flags
 
 
 def _folder() -> Path | None:
