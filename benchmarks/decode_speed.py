@@ -2,7 +2,7 @@
 
     python benchmarks/decode_speed.py [--size tiny small base] [--cells 1x64 4x64 1x1] [--seconds 3] [--rounds 5]
         [--threads 2] [--engines plain lean ctranslate2 "hugging face"] [--quick]
-    python benchmarks/decode_speed.py --quality --model runs/multi30k-en-de [--lines 1000]
+    python benchmarks/decode_speed.py --quality --model runs/multi30k-en-de [--lines 1000] [--shortlist]
 
 Sentences a second, by beam x sentences in a batch: English captions of Multi30k (test_2016_flickr, joint BPE of 10,000
 entries learnt from train), batches of like length, an answer of exactly 15 tokens. The model is heedful's Transformer
@@ -20,7 +20,9 @@ With --threads 1 all is timed by the processor's time, which other work on the m
 --quality: a trained model translates the test set of Multi30k in its languages without a forced length, greedily and
 with the beam and length penalty of its own search: lines that differ from the plain search in float32, sacreBLEU, and
 sentences a second. A search ends as CTranslate2's does, when as many hypotheses have ended as the beam is wide, so that
-the answers can be compared; heedful's own rule (stopping = "bound") has a row of its own.
+the answers can be compared; heedful's own rule (stopping = "bound") has a row of its own. With --shortlist all sides
+use the one in the model folder (`heedful shortlist`): heedful for each sentence its own list, CTranslate2 for a batch
+that of all its sentences, as it has no other way.
 """
 
 import argparse
@@ -38,7 +40,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from peers.conversion import to_ctranslate2
+from peers.conversion import to_ctranslate2, write_mapping
 from peers.decoding import Batch, Engine, Models, Search, Side, Worker, sides
 from peers.limits import limits, processor
 from peers.training import SIZES, Size
@@ -75,14 +77,18 @@ def random_model(size: Size, tokenizer: Tokenizer, folder: Path) -> Models:
     return converted(folder / "heedful", folder)
 
 
-def converted(heedful: Path, folder: Path) -> Models:
-    """Write a model folder of heedful for CTranslate2, into `folder`."""
-    model = load_parts(heedful).model
+def converted(heedful: Path, folder: Path, shortlist: bool = False) -> Models:
+    """Write a model folder of heedful for CTranslate2, with its shortlist if that is wanted, into `folder`."""
+    parts = load_parts(heedful)
+    model = parts.model
     if not isinstance(model, Transformer):
         raise SystemExit(f"{heedful} is not a Transformer with encoder and decoder; CTranslate2 has no other")
     theirs = folder / "ctranslate2"
     theirs.mkdir()
-    to_ctranslate2(model, theirs)
+    mapping = folder / "vmap.txt" if shortlist else None
+    if mapping is not None:
+        write_mapping(parts.shortlist(), mapping)
+    to_ctranslate2(model, theirs, mapping)
     return Models(heedful, theirs)
 
 
@@ -218,9 +224,9 @@ def quality(choices: argparse.Namespace) -> None:
     batches = [[ids[place] for place in order[first : first + 64]] for first in range(0, len(order), 64)]
     own = parts.config.search
     alpha = own.alpha if own.length_penalty == "average" else 1.0
-    searches = (
-        [Search(1, alpha=0.0), Search(own.beam, alpha=alpha)] if own.beam > 1 else [Search(1, alpha=0.0)]
-    )
+    searches = [Search(1, alpha=0.0, shortlist=choices.shortlist)]
+    if own.beam > 1:
+        searches.append(Search(own.beam, alpha=alpha, shortlist=choices.shortlist))
     print(f"{len(ids):,} lines of {TEST}, {parts.config.target_vocabulary:,} entries; alpha {alpha}\n")
     print("| beam | side | lines that differ | BLEU | sentences/s | range | / CTranslate2 | / its float32 |")
     print("|---" * 8 + "|", flush=True)
@@ -228,7 +234,7 @@ def quality(choices: argparse.Namespace) -> None:
         tempfile.TemporaryDirectory() as folder,
         working(
             sides(choices.threads, [e for e in choices.engines if e != "hugging face"]),
-            converted(parts.folder, Path(folder)),
+            converted(parts.folder, Path(folder), choices.shortlist),
         ) as workers,
     ):
         for search in searches:
@@ -269,6 +275,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny only, 3 rounds of 0.3 seconds; 100 lines")
     parser.add_argument("--quality", action="store_true", help="translate the test set with --model instead")
     parser.add_argument("--model", type=Path, help="a model folder of heedful")
+    parser.add_argument("--shortlist", action="store_true", help="that of the model folder, for --quality")
     parser.add_argument("--lines", type=int, default=1000, help="of the test set, for --quality")
     choices = parser.parse_args()
     if choices.quick:

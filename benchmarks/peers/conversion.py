@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ctranslate2.specs import common_spec, transformer_spec
 from torch import Tensor
 
+from heedful.decoding import Shortlist
 from heedful.layers import Embedding
 from heedful.layers.normalization import EPSILON
 from heedful.models import Transformer, TransformerSettings
@@ -145,3 +147,15 @@ def _norm(spec: Any, norm: Any) -> None:
 
 def _array(tensor: Any) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().float().numpy())
+
+
+def write_mapping(shortlist: Shortlist, path: Path) -> None:
+    """Write a shortlist as CTranslate2 reads it: a source token, a tab, and its target tokens, a line each."""
+    known = names(max(shortlist.source_vocabulary, shortlist.target_vocabulary))
+    always = set(shortlist.frequent.tolist())
+    with path.open("w", encoding="utf-8") as file:
+        file.write("\t" + " ".join(known[token] for token in sorted(always)) + "\n")
+        for token in range(shortlist.source_vocabulary):
+            own = set(shortlist.tokens(torch.tensor([token])).tolist()) - always
+            if own:
+                file.write(f"{known[token]}\t{' '.join(known[each] for each in sorted(own))}\n")

@@ -81,6 +81,7 @@ class Search:
     """When heedful ends a beam search. CTranslate2 ends it by "count" only: when `beam` hypotheses have ended."""
 
     shortlist: bool = False
+    """Only the target tokens that a shortlist has: of each sentence for heedful, of a batch for CTranslate2."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ class _Heedful:
     def __init__(self, side: Side, models: Models) -> None:
         torch.set_num_threads(side.within)
         self.clock = side.clock
-        self.model: Any = load_parts(models.heedful).model
+        self.parts = load_parts(models.heedful)
+        self.model: Any = self.parts.model
         if side.engine == "lean":
             from heedful.inference import LeanTransformer
 
@@ -184,8 +186,11 @@ class _Heedful:
             **limit,
         )
 
+        lists = self.parts.shortlist() if search.shortlist else None
+
         def translate(batch: Batch) -> Batch:
-            answers = decoding.search(self.model, _padded(batch), settings)
+            among = None if lists is None else [lists.tokens(torch.tensor(line)) for line in batch]
+            answers = decoding.search(self.model, _padded(batch), settings, among=among)
             return [list(best.tokens) for best, *_ in answers]
 
         begun = self.clock()

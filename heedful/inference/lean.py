@@ -319,6 +319,7 @@ class LeanTransformer:
 class Narrowed(LeanTransformer):
     """A lean model whose sentences have outputs of their own: a few rows of its output matrix, packed for each.
 
+    They are packed in float32, whatever the precision: so few are multiplied in no time, and rounding takes longer.
     For one batch, on one thread.
     """
 
@@ -333,14 +334,14 @@ class Narrowed(LeanTransformer):
 
     def _rows(self, ids: Tensor) -> library.Projection:
         packed = torch.empty(
-            self.loops.packed_size(len(ids), self.d_model, self.precision), dtype=torch.uint8
+            self.loops.packed_size(len(ids), self.d_model, _PRECISIONS["float32"]), dtype=torch.uint8
         )
         self.loops.pack_rows(
             self.output_weight.data_ptr(),
             ids.data_ptr(),
             len(ids),
             self.d_model,
-            self.precision,
+            _PRECISIONS["float32"],
             packed.data_ptr(),
         )
         return library.Projection(self._keep(packed).data_ptr(), None, len(ids), self.d_model)
@@ -354,7 +355,7 @@ class Narrowed(LeanTransformer):
             self._masks = banned, masks, np.array([each.ctypes.data for each in masks])
         self.loops.best_among(
             ctypes.addressof(self.outputs),
-            self.precision,
+            _PRECISIONS["float32"],
             vectors.data_ptr(),
             len(vectors),
             state.sentence.ctypes.data,
