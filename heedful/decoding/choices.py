@@ -16,8 +16,10 @@ from heedful.decoding.constraints import NOT_FINITE, Constraints
 from heedful.decoding.ranking import largest
 from heedful.errors import HeedfulError
 from heedful.models.face import Choices, Chooses, Decodable, State
+from heedful.text.special import END
 
 Ids = NDArray[np.int64]
+Floats = NDArray[np.floating[Any]]
 
 
 class Chooser:
@@ -51,6 +53,18 @@ class Chooser:
         if np.isnan(choices.own[:, 0]).any():
             raise HeedfulError(NOT_FINITE)
         return choices, state
+
+    def greedy(self, source: Tensor, limits: Ids) -> Sequence[tuple[Ids, Floats]] | None:
+        """Give tokens and log-probabilities of the answer to each row of `source`, or None where steps are needed."""
+        model, bans = self._chooses, self.constraints.bans(0)
+        if model is None or bans is None:
+            return None
+        self.constraints.check_vocabulary(model.vocabulary)
+        minimum = self.constraints.settings.minimum_length
+        found = model.greedy(model.encode(source), limits, minimum, [ban for ban in bans if ban != END])
+        if any(np.isnan(terms).any() for _, terms in found):
+            raise HeedfulError(NOT_FINITE)
+        return found
 
     def all(self, said: Ids, sentences: Ids, state: State) -> tuple[Tensor, Tensor, Any]:
         """Give the log-probabilities of all tokens, the model's own and those to search with, and the new state."""

@@ -1,5 +1,6 @@
 """Greedy search and sampling: every hypothesis goes its own way, one token at a time."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heedful.decoding.choices import Chooser, Ids
+from heedful.decoding.choices import Chooser, Floats, Ids
 from heedful.decoding.hypothesis import Hypothesis, hypotheses
 from heedful.decoding.penalties import coverage_penalty, length_penalty
 from heedful.decoding.sampling import draw, truncate, uniforms
@@ -30,6 +31,10 @@ def single_search(
     (batch,) are the longest lengths; a hypothesis that reaches it without END is unfinished. `numbers` are
     those of the sentences.
     """
+    if settings.method != "sample" and attention is None:
+        whole = chooser.greedy(source, limits)
+        if whole is not None:
+            return [[_hypothesis(*each, settings)] for each in whole]
     samples = settings.n_best
     found: list[list[Hypothesis]] = [[] for _ in source]
     model = chooser.model
@@ -79,6 +84,19 @@ def single_search(
             state = state.select(rows)
             uniform = None if uniform is None else uniform[rows]
     return found
+
+
+def _hypothesis(tokens: Ids, terms: Floats, settings: SearchSettings) -> Hypothesis:
+    """Give the hypothesis of tokens with their log-probabilities, END included where it was said."""
+    total = math.fsum(terms.tolist())
+    ended = bool(tokens[-1] == END)
+    return Hypothesis(
+        tokens=tuple(tokens[:-1].tolist() if ended else tokens.tolist()),
+        log_probability=total,
+        score=total / float(length_penalty(len(tokens), settings.length_penalty, settings.alpha)),
+        token_log_probabilities=tuple(terms.tolist()),
+        finished=ended,
+    )
 
 
 def _drawn(

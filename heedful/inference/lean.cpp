@@ -490,6 +490,13 @@ void decoder(const Model& model, float* x, Size rows, const Past& past, const st
   if (stack.pre) normalise(stack.last, model.epsilon, x, rows, stack.d_model, x);
 }
 
+void advance(const Model& model, const Size* tokens, Size rows, const Past& past, const std::int32_t* sentence,
+             const Memory& memory, float* x) {
+  const Size width = model.decoder.d_model;
+  for (Size i = 0; i < rows; ++i) embed(model.target, tokens[i], past.position, width, x + i * width);
+  decoder(model, x, rows, past, sentence, memory);
+}
+
 // How many logits are looked at together to see whether one is among the best, and how many are made at once.
 constexpr Size kGlance = 32, kOutputs = 512, kOutputRows = 64;
 
@@ -594,12 +601,33 @@ void choose(const Projection& output, Precision precision, const float* x, Size 
   }
 }
 
+// Outputs that each sentence has for itself, of which tokens they are (ids), and which of them are banned.
+struct Among {
+  const Projection* outputs;
+  const Size* const* ids;
+  const std::uint8_t* const* banned;
+};
+
+// Rows of one sentence stand beside each other.
+void choose_among(const Among& among, Precision precision, const float* x, Size rows, const std::int32_t* sentence,
+                  Size count, float* value, Size* token) {
+  for (Size first = 0, last = 0; first < rows; first = last) {
+    const Size s = sentence[first];
+    while (last < rows && sentence[last] == s) ++last;
+    const Projection& output = among.outputs[s];
+    choose(output, precision, x + first * output.ins, last - first, count, among.banned[s], value + first * count,
+           token + first * count);
+    for (Size i = first * count; i < last * count; ++i) token[i] = among.ids[s][token[i]];
+  }
+}
+
 }  // namespace
 }  // namespace heedful::lean
 
 using namespace heedful::lean;
 using namespace heedful;
 
+// None of these calls another: the loader would let functions of the C library with the same names go first.
 extern "C" {
 
 Size packed_size(Size outs, Size ins, Size precision) {
@@ -639,9 +667,7 @@ void encode(const Model* model, const Size* tokens, const Size* offsets, Size se
 // Reads a token of each hypothesis and gives its vector (rows, d_model) before the output.
 void step(const Model* model, const Size* tokens, Size rows, const Past* past, const std::int32_t* sentence,
           const Memory* memory, float* x) {
-  const Size width = model->decoder.d_model;
-  for (Size i = 0; i < rows; ++i) embed(model->target, tokens[i], past->position, width, x + i * width);
-  decoder(*model, x, rows, *past, sentence, *memory);
+  advance(*model, tokens, rows, *past, sentence, *memory, x);
 }
 
 void logits(const Model* model, const float* x, Size rows, float* y) {
@@ -654,15 +680,54 @@ void best(const Projection* output, Size precision, const float* x, Size rows, S
   choose(*output, static_cast<Precision>(precision), x, rows, count, banned, value, token);
 }
 
-// The same where each sentence has outputs of its own; ids[s] says of which tokens.
-void best_among(const Projection* outputs, Size precision, const float* x, Size rows, const std::int32_t* sentence,
-                Size count, const std::uint8_t* const* banned, const Size* const* ids, float* value, Size* token) {
-  for (Size first = 0, last = 0; first < rows; first = last) {
-    const Size s = sentence[first];
-    while (last < rows && sentence[last] == s) ++last;
-    choose(outputs[s], static_cast<Precision>(precision), x + first * outputs[s].ins, last - first, count, banned[s],
-           value + first * count, token + first * count);
-    for (Size i = first * count; i < last * count; ++i) token[i] = ids[s][token[i]];
+// The same where each sentence has outputs of its own.
+void best_among(const Among* among, Size precision, const float* x, Size rows, const std::int32_t* sentence, Size count,
+                float* value, Size* token) {
+  choose_among(*among, static_cast<Precision>(precision), x, rows, sentence, count, value, token);
+}
+
+// Greedy search of all sentences, in one call, so that few sentences do not wait for an interpreter at every step:
+// the most probable token of each until it is `end` or the sentence has its limit. Of each sentence the tokens and their
+// log-probabilities (sentences, longest), and how many there are. `among` may be null; `early` is what is banned in its
+// place before the minimum length.
+void greedy(const Model* model, const Among* among, const Among* early_among, const Memory* memory, Size sentences,
+            Size start, Size end, const Size* limits, Size minimum, const std::uint8_t* banned,
+            const std::uint8_t* early, Size longest, Size* tokens, float* terms, Size* lengths) {
+  const Stack& stack = model->decoder;
+  const Size width = stack.d_model, block = stack.count * 2 * stack.kv_heads * stack.d_head;
+  std::vector<std::vector<float>> blocks;
+  std::vector<float*> places;
+  std::vector<Size> heights, last(sentences, start), said(sentences);
+  std::vector<std::int32_t> sentence(sentences), ancestors(sentences * longest), before;
+  std::vector<float> x(sentences * width), value(sentences);
+  for (Size s = 0; s < sentences; ++s) sentence[s] = static_cast<std::int32_t>(s);
+  for (Size position = 0, rows = sentences; rows > 0; ++position) {
+    blocks.emplace_back(rows * block);
+    places.push_back(blocks.back().data());
+    heights.push_back(rows);
+    const Past past{places.data(), heights.data(), ancestors.data(), longest, position};
+    advance(*model, last.data(), rows, past, sentence.data(), *memory, x.data());
+    const bool too_short = position + 1 < minimum;
+    if (among)
+      choose_among(too_short ? *early_among : *among, Precision::float32, x.data(), rows, sentence.data(), 1,
+                   value.data(), said.data());
+    else
+      choose(model->output, model->precision, x.data(), rows, 1, too_short ? early : banned, value.data(), said.data());
+    Size kept = 0;
+    before = ancestors;
+    for (Size i = 0; i < rows; ++i) {
+      const Size s = sentence[i];
+      tokens[s * longest + position] = said[i];
+      terms[s * longest + position] = value[i];
+      lengths[s] = position + 1;
+      if (said[i] == end || position + 1 >= limits[s] || std::isnan(value[i])) continue;
+      sentence[kept] = static_cast<std::int32_t>(s);
+      last[kept] = said[i];
+      std::copy_n(before.data() + i * longest, position, ancestors.data() + kept * longest);
+      ancestors[kept * longest + position] = static_cast<std::int32_t>(i);
+      ++kept;
+    }
+    rows = kept;
   }
 }
 

@@ -32,7 +32,7 @@ from heedful.layers.normalization import EPSILON
 from heedful.layers.transformer_layer import TransformerLayer, TransformerStack
 from heedful.models.face import Choices
 from heedful.models.transformer import Transformer
-from heedful.text.special import PAD
+from heedful.text.special import END, PAD, START
 
 Precision = Literal["float32", "int8"]
 
@@ -160,6 +160,43 @@ class LeanTransformer:
         token = np.empty((len(vectors), count), dtype=np.int64)
         self._choose(vectors, state, count, tuple(banned), value.ctypes.data, token.ctypes.data)
         return Choices(value, token, value), state
+
+    def greedy(
+        self, memory: Memory, limits: NDArray[np.int64], minimum: int, banned: Sequence[int]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Give the whole answer to each sentence, see `heedful.models.face.Chooses`."""
+        sentences, longest = len(limits), int(limits.max())
+        tokens = np.empty((sentences, longest), dtype=np.int64)
+        terms = np.empty((sentences, longest), dtype=np.float32)
+        lengths = np.empty(sentences, dtype=np.int64)
+        limits = np.ascontiguousarray(limits)
+        masks = self._mask(tuple(banned)), self._mask((*banned, END))
+        among, early = (self._among(mask) for mask in masks)
+        self.loops.greedy(
+            ctypes.addressof(self.described),
+            among and ctypes.addressof(among.described),
+            early and ctypes.addressof(early.described),
+            ctypes.addressof(memory.described),
+            sentences,
+            START,
+            END,
+            limits.ctypes.data,
+            minimum,
+            masks[0].ctypes.data,
+            masks[1].ctypes.data,
+            longest,
+            tokens.ctypes.data,
+            terms.ctypes.data,
+            lengths.ctypes.data,
+        )
+        return [
+            (row[:length], of_row[:length])
+            for row, of_row, length in zip(tokens, terms, lengths.tolist(), strict=True)
+        ]
+
+    def _among(self, mask: NDArray[np.uint8]) -> "_Among | None":
+        """What the mask leaves of each sentence's outputs, where it has some of its own."""
+        return None
 
     def among(self, tokens: Sequence[Tensor]) -> "Narrowed":
         """Give the model that has for each sentence no other outputs than these tokens, sorted ids."""
@@ -316,6 +353,14 @@ class LeanTransformer:
         return self._keep(torch.stack((angles.cos(), angles.sin()), -1).flatten(1)).data_ptr()
 
 
+@dataclass(frozen=True)
+class _Among:
+    """Outputs of each sentence, for one set of bans, as lean.cpp takes them; and what they have addresses of."""
+
+    described: library.Among
+    kept: tuple[Any, ...]
+
+
 class Narrowed(LeanTransformer):
     """A lean model whose sentences have outputs of their own: a few rows of its output matrix, packed for each.
 
@@ -325,43 +370,43 @@ class Narrowed(LeanTransformer):
 
     def __init__(self, whole: LeanTransformer, tokens: Sequence[Tensor]) -> None:
         self.__dict__.update(whole.__dict__)
-        self.kept, self._banned = [whole], None
+        self.kept = [whole]
         self.ids = [ids.numpy() for ids in tokens]
         self.outputs = (library.Projection * len(tokens))(*(self._rows(ids) for ids in tokens))
         self.addresses = np.array([ids.ctypes.data for ids in self.ids])
-        # What is banned, of each sentence's outputs, and where that lies.
-        self._masks: tuple[tuple[int, ...], list[NDArray[np.uint8]], NDArray[np.int64]] | None = None
+        self._latest: tuple[tuple[int, ...], _Among] | None = None
 
     def _rows(self, ids: Tensor) -> library.Projection:
-        packed = torch.empty(
-            self.loops.packed_size(len(ids), self.d_model, _PRECISIONS["float32"]), dtype=torch.uint8
-        )
+        precision = _PRECISIONS["float32"]
+        packed = torch.empty(self.loops.packed_size(len(ids), self.d_model, precision), dtype=torch.uint8)
         self.loops.pack_rows(
             self.output_weight.data_ptr(),
             ids.data_ptr(),
             len(ids),
             self.d_model,
-            _PRECISIONS["float32"],
+            precision,
             packed.data_ptr(),
         )
         return library.Projection(self._keep(packed).data_ptr(), None, len(ids), self.d_model)
 
+    def _among(self, mask: NDArray[np.uint8]) -> _Among:
+        masks = [mask[ids] for ids in self.ids]
+        places = np.array([each.ctypes.data for each in masks])
+        described = library.Among(self.outputs, self.addresses.ctypes.data, places.ctypes.data)
+        return _Among(described, (masks, places))
+
     def _choose(
         self, vectors: Tensor, state: LeanState, count: int, banned: tuple[int, ...], value: int, token: int
     ) -> None:
-        if self._masks is None or self._masks[0] != banned:
-            mask = self._mask(banned)
-            masks = [mask[ids] for ids in self.ids]
-            self._masks = banned, masks, np.array([each.ctypes.data for each in masks])
+        if self._latest is None or self._latest[0] != banned:
+            self._latest = banned, self._among(self._mask(banned))
         self.loops.best_among(
-            ctypes.addressof(self.outputs),
+            ctypes.addressof(self._latest[1].described),
             _PRECISIONS["float32"],
             vectors.data_ptr(),
             len(vectors),
             state.sentence.ctypes.data,
             count,
-            self._masks[2].ctypes.data,
-            self.addresses.ctypes.data,
             value,
             token,
         )

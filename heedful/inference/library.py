@@ -85,6 +85,12 @@ class Past(ctypes.Structure):
     )
 
 
+class Among(ctypes.Structure):
+    """Outputs that each sentence has for itself, their ids, and which are banned."""
+
+    _fields_ = (("outputs", ctypes.POINTER(Projection)), ("ids", _IDS), ("banned", _BYTES))
+
+
 def refusal() -> str | None:
     """Say why there are no compiled loops here, or None."""
     return compiled.refusal(SOURCE)
@@ -103,8 +109,10 @@ def load() -> ctypes.CDLL | None:
         library.step.argtypes = (pointer, pointer, Size, pointer, pointer, pointer, pointer)
         library.logits.argtypes = (pointer, pointer, Size, pointer)
         library.best.argtypes = (pointer, Size, pointer, Size, Size, pointer, pointer, pointer)
-        library.best_among.argtypes = (
-            *(pointer, Size, pointer, Size, pointer, Size),
-            *(pointer, pointer, pointer, pointer),
+        library.best_among.argtypes = (pointer, Size, pointer, Size, pointer, Size, pointer, pointer)
+        library.greedy.argtypes = (
+            *(pointer, pointer, pointer, pointer, Size),
+            *(Size, Size, pointer, Size, pointer, pointer),
+            *(Size, pointer, pointer, pointer),
         )
     return library

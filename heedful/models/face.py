@@ -81,6 +81,15 @@ class Chooses(Decodable, Protocol):
         """
         ...
 
+    def greedy(
+        self, memory: Any, limits: NDArray[np.int64], minimum: int, banned: Sequence[int]
+    ) -> Sequence[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Give what a greedy search would: for each sentence its tokens and their log-probabilities, END included.
+
+        limits: (sentences,), the longest lengths; minimum: the shortest; NaN where a logit is not finite
+        """
+        ...
+
     def among(self, tokens: Sequence[Tensor]) -> "Chooses":
         """Give the model that has for each sentence of a batch no other outputs than these tokens, sorted ids."""
         ...

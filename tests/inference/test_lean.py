@@ -149,11 +149,12 @@ def test_where_too_few_can_be_chosen_nothing_fills_the_rest():
     assert (choices.value[:, 3:] == -torch.inf).all()
 
 
+@pytest.mark.parametrize("beam", [1, 3])
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_among_few_tokens_the_probabilities_are_those_among_them(precision):
+def test_among_few_tokens_the_probabilities_are_those_among_them(precision, beam):
     model, batch = transformer(), sources(4, VOCABULARY, longest=9)
     among = [torch.tensor([END, UNKNOWN, *range(20 + row, 120, 3 + row)]) for row in range(4)]
-    settings = SearchSettings(beam=3, n_best=3, maximum_length_add=9)
+    settings = SearchSettings(beam=beam, n_best=beam, maximum_length_add=9, minimum_length=4)
     with torch.no_grad():
         model.output.weight *= 3
     plain = search(model, batch, settings, among=among)
@@ -169,11 +170,11 @@ def test_among_few_tokens_the_probabilities_are_those_among_them(precision):
 
 def test_what_a_sentence_gets_does_not_depend_on_its_neighbours_to_the_last_bit():
     lean, batch = LeanTransformer(transformer(norm="pre")), sources(40, VOCABULARY, longest=15)
-    settings = SearchSettings(beam=4, n_best=2)
-    whole = search(lean, batch, settings)
-    for row in range(0, 40, 7):
-        length = int((batch[row] != PAD).sum())
-        assert search(lean, batch[row : row + 1, :length], settings) == whole[row : row + 1]
+    for settings in (SearchSettings(beam=4, n_best=2), SearchSettings(beam=1)):
+        whole = search(lean, batch, settings)
+        for row in range(0, 40, 7):
+            length = int((batch[row] != PAD).sum())
+            assert search(lean, batch[row : row + 1, :length], settings) == whole[row : row + 1]
 
 
 def test_threads_share_one_model():
@@ -186,12 +187,13 @@ def test_threads_share_one_model():
 
 @pytest.mark.parametrize("damage", [torch.nan, torch.inf])
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_a_model_that_gives_no_finite_numbers_is_told_of(damage, precision):
+@pytest.mark.parametrize("beam", [1, 4])
+def test_a_model_that_gives_no_finite_numbers_is_told_of(damage, precision, beam):
     model = transformer()
     with torch.no_grad():
         dict(model.named_parameters())["decoder.layers.1.feed_forward.inner.weight"][3, 5] = damage
     with pytest.raises(HeedfulError, match="not finite"):
-        search(LeanTransformer(model, precision), sources(2, VOCABULARY))
+        search(LeanTransformer(model, precision), sources(2, VOCABULARY), SearchSettings(beam=beam))
 
 
 def test_what_cannot_be_laid_out_is_refused_by_name(monkeypatch):
