@@ -100,6 +100,13 @@ def translate(
     length_penalty: Annotated[
         Literal["gnmt", "average", "none"] | None, typer.Option(help="Its formula.", rich_help_panel=_SEARCH)
     ] = None,
+    stopping: Annotated[
+        Literal["bound", "count"] | None,
+        typer.Option(
+            help="bound: until nothing alive can still win; count: until as many as the beam have ended, sooner.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     coverage_penalty: Annotated[
         float | None, typer.Option(help="Weight of source words not attended to.", rich_help_panel=_SEARCH)
     ] = None,
@@ -155,6 +162,7 @@ def translate(
         n_best=n_best,
         alpha=alpha,
         length_penalty=length_penalty,
+        stopping=stopping,
         coverage_penalty=coverage_penalty,
         no_repeat_ngram=no_repeat_ngram,
         repetition_penalty=repetition_penalty,
