@@ -98,6 +98,7 @@ class LeanTransformer:
         self.loops = loops
         self.maximum_length = model.maximum_length
         self.vocabulary, self.d_model = model.output.weight.shape
+        self.source_vocabulary = model.source_embedding.table.num_embeddings
         self.layers = len(model.decoder.layers)
         attention = cast(TransformerLayer, model.decoder.layers[0]).self_attention
         self.kv_width = attention.kv_heads * attention.d_head
@@ -121,7 +122,7 @@ class LeanTransformer:
         """source (batch, source_length) -> what the decoder's layers attend to."""
         real = source != PAD
         lengths = real.sum(1).numpy()
-        tokens = source[real].contiguous()
+        tokens = _within(source[real], self.source_vocabulary)
         offsets = np.concatenate(([0], lengths.cumsum()))
         sizes = self.kv_width * (lengths + -(-lengths // _LANES) * _LANES)
         ends = sizes.cumsum()
@@ -228,6 +229,9 @@ class LeanTransformer:
     def _vectors(self, tokens: Tensor, state: LeanState) -> tuple[Tensor, LeanState]:
         """Give what the output reads, (hypotheses, d_model), and the state after the tokens."""
         rows = len(tokens)
+        if len(state.blocks) == self.maximum_length:
+            raise ValueError(f"The model writes at most {self.maximum_length} tokens.")
+        tokens = _within(tokens, self.vocabulary)
         blocks = (*state.blocks, torch.empty(self.layers, rows, 2, self.kv_width))
         addresses = np.array([block.data_ptr() for block in blocks])
         heights = np.array([block.shape[1] for block in blocks])
@@ -240,7 +244,7 @@ class LeanTransformer:
         vectors = torch.empty(rows, self.d_model)
         self.loops.step(
             ctypes.addressof(self.described),
-            tokens.contiguous().data_ptr(),
+            tokens.data_ptr(),
             rows,
             ctypes.addressof(past),
             state.sentence.ctypes.data,
@@ -410,6 +414,13 @@ class Narrowed(LeanTransformer):
             value,
             token,
         )
+
+
+def _within(tokens: Tensor, vocabulary: int) -> Tensor:
+    """Give ids that lean.cpp may look up: it reads whatever lies at their place."""
+    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
+        raise ValueError(f"A token id is outside the vocabulary of {vocabulary}.")
+    return tokens.contiguous()
 
 
 def refusal(model: nn.Module) -> str | None:

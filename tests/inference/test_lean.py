@@ -196,6 +196,19 @@ def test_a_model_that_gives_no_finite_numbers_is_told_of(damage, precision, beam
         search(LeanTransformer(model, precision), sources(2, VOCABULARY), SearchSettings(beam=beam))
 
 
+def test_nothing_beyond_the_tables_is_read():
+    lean = LeanTransformer(transformer(maximum_length=4))
+    with pytest.raises(ValueError, match="outside the vocabulary of 203"):
+        lean.encode(torch.tensor([[VOCABULARY, END]]))
+    state = lean.start(lean.encode(torch.tensor([[5, END]])))
+    with pytest.raises(ValueError, match="outside the vocabulary of 203"):
+        lean.step(torch.tensor([-1]), state)
+    for _ in range(4):
+        _, state = lean.step(torch.tensor([START]), state)
+    with pytest.raises(ValueError, match="at most 4 tokens"):
+        lean.step(torch.tensor([START]), state)
+
+
 def test_what_cannot_be_laid_out_is_refused_by_name(monkeypatch):
     settings = DecoderOnlySettings(d_model=16, d_ff=32, heads=2, layers=1)
     assert "not for DecoderOnlyTransformer" in str(refusal(DecoderOnlyTransformer(settings, 20, 20)))
