@@ -15,11 +15,13 @@ import typer
 import heedful
 from heedful.cli import (
     bpe,
+    by_length,
     check,
     compile,
     data,
     demo,
     evaluate,
+    predict,
     recipes,
     score,
     shortlist,
@@ -40,7 +42,9 @@ app = typer.Typer(
 _FREE = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(rich_help_panel="Models", context_settings=_FREE)(train.train)
 app.command(rich_help_panel="Models")(translate.translate)
+app.command(rich_help_panel="Models")(predict.predict)
 app.command(rich_help_panel="Models")(evaluate.evaluate)
+app.command("by-length", rich_help_panel="Models")(by_length.by_length)
 app.command(rich_help_panel="Models")(score.score)
 app.command(rich_help_panel="Models")(shortlist.shortlist)
 app.command(rich_help_panel="Models")(compile.compile)

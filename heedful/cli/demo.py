@@ -26,7 +26,7 @@ def demo(
     from rich.console import Console
 
     from heedful.cli.train import train_in
-    from heedful.tasks import load
+    from heedful.tasks.translator import load
     from heedful.training.progress import Progress
     from heedful.training.recipe import read
     from heedful.training.run import Run

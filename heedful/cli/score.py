@@ -29,7 +29,7 @@ def score(
 
     prepare(threads)  # before PyTorch is loaded
     from heedful.data.corpus import CorpusSettings, read_pairs
-    from heedful.tasks import load
+    from heedful.tasks.translator import load
 
     pairs = read_pairs(CorpusSettings(source=source, target=target))
     translator = load(model, device=device)

@@ -39,8 +39,8 @@ def shortlist(
     from rich.console import Console
 
     from heedful.errors import DataError
-    from heedful.tasks.model_folder import SHORTLIST, load_parts
     from heedful.tasks.shortlisting import coverage, learn_shortlist, training_text
+    from heedful.tasks.translation_folder import SHORTLIST, load_parts
 
     if (source is None) != (target is None):
         raise DataError("Give both --source and --target, or neither to learn from the text of a run.")

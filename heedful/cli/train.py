@@ -8,8 +8,7 @@ import typer
 from heedful.cli import overrides
 
 if TYPE_CHECKING:
-    from heedful.evaluation import Score
-    from heedful.tasks import Translation
+    from heedful.tasks.face import Task
     from heedful.training.progress import Progress
     from heedful.training.recipe import Recipe
     from heedful.training.run import Run
@@ -49,12 +48,17 @@ def train(
     progress = Progress(Console(stderr=True, highlight=False, quiet=quiet))
     train_in(Run(folder), chosen, progress)
     if not quiet:
-        typer.echo(
-            f"The model is in {folder / 'model'}. Next:\n"
+        typer.echo(f"The model is in {folder / 'model'}. Next:\n{_next(chosen.task, folder)}", err=True)
+
+
+def _next(task: str, folder: Path) -> str:
+    """The commands that use a model."""
+    if task == "translation":
+        return (
             f"  heedful translate {folder} < INPUT > OUTPUT\n"
-            f"  heedful evaluate {folder} --source SOURCE --reference REFERENCE",
-            err=True,
+            f"  heedful evaluate {folder} --source SOURCE --reference REFERENCE"
         )
+    return f"  heedful predict {folder} < INPUT"
 
 
 def train_in(run: "Run", recipe: "Recipe", progress: "Progress") -> None:
@@ -63,9 +67,8 @@ def train_in(run: "Run", recipe: "Recipe", progress: "Progress") -> None:
     Does what is left to do: nothing but print if the run is finished. Exits with 128 + signal after an interruption.
     """
     from heedful.cli.run_folder import claimed
-    from heedful.evaluation.metrics import make_scorer
     from heedful.machine import prepare
-    from heedful.tasks import Translation
+    from heedful.tasks.registry import task_of
     from heedful.training.trainer import Trainer
 
     with claimed(run, recipe):
@@ -74,9 +77,9 @@ def train_in(run: "Run", recipe: "Recipe", progress: "Progress") -> None:
             _print(run)
             return
         prepare(recipe.training.threads)
-        task = Translation(recipe, run.data, progress)
-        for name in {*recipe.metrics, recipe.training.metric} - {"loss"}:
-            make_scorer(name, task.languages[1])  # what a metric lacks is told now, not after the training
+        task = task_of(recipe.task)(recipe, run.data, progress)
+        # What a metric lacks is told now, not after the training.
+        task.check_metrics({*recipe.metrics, recipe.training.metric} - {"loss"})
         task.prepare()
         outcome = Trainer(recipe.training, task, run, progress).train()
         if outcome.signal is not None:
@@ -91,32 +94,21 @@ def train_in(run: "Run", recipe: "Recipe", progress: "Progress") -> None:
             else f", with {recipe.training.metric} {outcome.best:.2f} in validation"
         )
         progress.say(f"The best model is that of step {outcome.best_step:,}{best}.")
-        _evaluate(task, run, recipe, progress)
+        _evaluate(task, run, recipe)
         _print(run)
 
 
-def _evaluate(task: "Translation", run: "Run", recipe: "Recipe", progress: "Progress") -> None:
+def _evaluate(task: "Task", run: "Run", recipe: "Recipe") -> None:
     """Score the best model on the test sets: in evaluation.json, and in what the model folder tells of itself."""
     import json
 
     from heedful import durable
-    from heedful.tasks import load, load_parts, save
+    from heedful.tasks.model_folder import add_scores
+    from heedful.tasks.registry import config_of
 
-    if task.tests:
-        progress.say(f"Translating the test sets: {', '.join(task.tests)}.")
-    scores: dict[str, list[Score]] = task.evaluate(load(run.model, device=recipe.training.device))
+    scores = task.evaluate(run.model, recipe.training.device)
     told = {name: [score.to_dict() for score in found] for name, found in scores.items()}
-    parts = load_parts(run.model)
-    save(
-        run.model,
-        parts.model,
-        parts.config.model,
-        parts.source_tokenizer,
-        parts.target_tokenizer,
-        languages=task.languages,
-        search=parts.config.search,
-        trained={**parts.config.trained, "scores": told},
-    )
+    add_scores(run.model, config_of(recipe.task), told)
     durable.write_text(run.evaluation, json.dumps(told, ensure_ascii=False, indent=1) + "\n")
 
 

@@ -144,8 +144,9 @@ def translate(
     from heedful.cli.input import lines
     from heedful.cli.output import check, flush, writing
     from heedful.errors import DataError
-    from heedful.tasks import Remarks, load
+    from heedful.tasks import Remarks
     from heedful.tasks.alignment import AlignmentSettings
+    from heedful.tasks.translator import load
 
     if prefix is not None and prefixes is not None:
         raise DataError("--prefix and --prefixes are both given; leave one out.")

@@ -88,6 +88,29 @@ class Batch:
             target_output=self.target_output.to(device, non_blocking=True),
         )
 
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def split(self, parts: int) -> list["Batch"]:
+        """Cut it into at most `parts` of about equally many rows; `tokens` stays that of the whole."""
+        pieces = []
+        for rows in torch.arange(len(self)).tensor_split(min(parts, len(self))):
+            here = slice(int(rows[0]), int(rows[-1]) + 1)
+            pieces.append(
+                replace(
+                    self,
+                    source=self.source[here],
+                    target_input=self.target_input[here],
+                    target_output=self.target_output[here],
+                    pairs=self.pairs[here],
+                )
+            )
+        return pieces
+
+    def first(self, count: int) -> str:
+        """Name the first pairs, for messages."""
+        return f"training pairs {self.pairs[:count].tolist()}"
+
 
 @dataclass(frozen=True)
 class LeftOut:

@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from heedful.tasks.alignment import AlignmentSettings, AttentionMap
     from heedful.tasks.answer import Answer, Candidate, Remarks
-    from heedful.tasks.model_folder import ModelParts, load_parts, save
+    from heedful.tasks.registry import load
     from heedful.tasks.translation import Translation, TranslationSettings
-    from heedful.tasks.translator import Translator, load
+    from heedful.tasks.translation_folder import ModelParts, load_parts, save
+    from heedful.tasks.translator import Translator
 
 _HOME = {
     "AlignmentSettings": "alignment",
     "Answer": "answer",
     "AttentionMap": "alignment",
     "Candidate": "answer",
-    "ModelParts": "model_folder",
+    "ModelParts": "translation_folder",
     "Remarks": "answer",
     "Translation": "translation",
     "TranslationSettings": "translation",
     "Translator": "translator",
-    "load": "translator",
-    "load_parts": "model_folder",
-    "save": "model_folder",
+    "load": "registry",
+    "load_parts": "translation_folder",
+    "save": "translation_folder",
 }
 
 __all__ = [

@@ -12,40 +12,21 @@ SCORES = "scores"
 
 def model_card(config: "ModelConfig", parameters: int) -> str:
     """Give the card in Markdown, of a model with that many parameters."""
-    source, target = config.source_language, config.target_language
-    title = f"{source} to {target}" if source and target else "sequence to sequence"
     facts = {key: value for key, value in config.trained.items() if key != SCORES}
     parts = [
-        f"# {config.model.architecture.capitalize()}, {title}",
+        f"# {config.model.architecture.capitalize()}, {config.title()}",
         f"A model for {config.task} with {parameters:,} parameters, made with heedful {config.heedful}.",
-        _facts("Model", {**config.model.model_dump(mode="json"), **_vocabularies(config)}),
+        _facts("Model", {**config.model.model_dump(mode="json"), **config.facts()}),
         _facts("Training", facts),
         _scores(config.trained.get(SCORES) or {}),
-        _USE,
+        _use(config),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-_USE = """## Use
-
-With `PATH` the folder that this file is in:
-
-    pip install heedful
-    heedful translate PATH < input.txt > output.txt
-
-In Python:
-
-    import heedful
-    model = heedful.load("PATH")
-    model.translate(["..."])
-
-The text goes in and comes out raw: the tokenizer is in the folder. Loading runs no code from it."""
-
-
-def _vocabularies(config: "ModelConfig") -> dict[str, int]:
-    if len(config.tokenizers) == 1:
-        return {"vocabulary": config.source_vocabulary}
-    return {"source_vocabulary": config.source_vocabulary, "target_vocabulary": config.target_vocabulary}
+def _use(config: "ModelConfig") -> str:
+    install = "With `PATH` the folder that this file is in:\n\n    pip install heedful"
+    return f"## Use\n\n{install}\n{config.use} Loading runs no code from it."
 
 
 def _facts(title: str, facts: Mapping[str, Any]) -> str:

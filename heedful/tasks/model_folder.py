@@ -1,10 +1,9 @@
 """A model folder: what is shared and loaded.
 
-    config.json            format, task, model settings, vocabulary sizes, languages, search settings, training facts
+    config.json            format, task, model settings, training facts, and what else the task needs
     model.safetensors      the weights; tied ones once
-    tokenizer.json         of both sides; or tokenizer.source.json and tokenizer.target.json
     README.md              the model card, for people
-    shortlist.safetensors  where one was learnt: which target tokens a source can lead to, for faster translation
+    ...                    files of the task: tokenizers, say
 
 Reading one runs no code: safetensors and JSON, checked against each other before a weight is used.
 
@@ -13,195 +12,155 @@ A folder is replaced so that a complete one is there at every instant (replacing
 
 import difflib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import heedful
-from heedful.decoding.settings import SearchSettings
-from heedful.decoding.shortlist import Shortlist
+from heedful import durable
 from heedful.errors import ModelFolderError, TokenizerError
-from heedful.models import ModelSettings, SequenceToSequence, build
 from heedful.settings import Settings
-from heedful.tasks.model_card import model_card
+from heedful.tasks.model_card import SCORES, model_card
 from heedful.tasks.replacing import replacing, standing
-from heedful.text.tokenizer import Tokenizer
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-JOINT, SOURCE, TARGET = "tokenizer.json", "tokenizer.source.json", "tokenizer.target.json"
-SHORTLIST = "shortlist.safetensors"
-_OURS = (CONFIG, WEIGHTS, CARD, JOINT, SOURCE, TARGET, SHORTLIST)
 # Any of these tells that a folder is a run, whose model is in `model/`.
 _OF_A_RUN = ("recipe.toml", "log.jsonl", "checkpoints")
 _NAMED = 3  # tensors that a message names; the rest is counted
 
-TokenizerFile = Literal["tokenizer.json", "tokenizer.source.json", "tokenizer.target.json"]
-
 
 class ModelConfig(Settings):
-    """What config.json holds."""
+    """What config.json holds, whatever the task; each task adds what it needs."""
+
+    files: ClassVar[tuple[str, ...]] = ()
+    """Files of the task in a model folder, beside those of all."""
+
+    use: ClassVar[str] = ""
+    """How the model is used, for its card: Markdown in which PATH is the folder."""
 
     format: Literal[1] = Field(default=FORMAT, description="of the model folder")
     heedful: str = Field(default=heedful.__version__, description="version that wrote the folder")
-    task: Literal["translation"] = Field(default="translation", description="what the model does")
-    model: ModelSettings = Field(description="architecture and dimensions")
-    source_vocabulary: int = Field(ge=1, description="entries of the source tokenizer")
-    target_vocabulary: int = Field(ge=1, description="entries of the target tokenizer")
-    tokenizers: dict[TokenizerFile, str] = Field(description="fingerprint of each tokenizer file")
-    source_language: str | None = Field(default=None, description="code such as 'en'")
-    target_language: str | None = Field(default=None, description="code such as 'de'")
-    search: SearchSettings = Field(
-        default=SearchSettings(), description="how to search when nothing else is asked for"
-    )
+    task: Any = Field(description="what the model does")
+    model: Any = Field(description="architecture and dimensions")
     trained: dict[str, Any] = Field(default={}, description="facts and scores of the training, for people")
 
-    @model_validator(mode="after")
-    def _one_tokenizer_or_two(self) -> Self:
-        if set(self.tokenizers) not in ({JOINT}, {SOURCE, TARGET}):
-            raise ValueError(f"tokenizers must name {JOINT}, or {SOURCE} and {TARGET}")
-        return self
+    def title(self) -> str:
+        """What the model is for, for its card."""
+        return self.task
+
+    def facts(self) -> dict[str, Any]:
+        """What its card says of the model, beside its settings."""
+        return {}
 
 
-@dataclass(frozen=True)
-class ModelParts:
-    """What a model folder gives: a model in evaluation mode and float32, with its tokenizers."""
-
-    folder: Path
-    model: SequenceToSequence
-    source_tokenizer: Tokenizer
-    target_tokenizer: Tokenizer
-    config: ModelConfig
-
-    def shortlist(self) -> Shortlist:
-        """Read the shortlist in the folder.
-
-        Raises ModelFolderError if there is none, or it is damaged, or of other tokenizers.
-        """
-        path = self.folder / SHORTLIST
-        if not path.exists():
-            raise ModelFolderError(
-                f"The model folder {self.folder} has no shortlist; learn one with `heedful shortlist`."
-            )
-        shortlist = Shortlist.load(path)
-        sizes = self.config.source_vocabulary, self.config.target_vocabulary
-        if (shortlist.tokenizers, shortlist.source_vocabulary, shortlist.target_vocabulary) != (
-            self.config.tokenizers,
-            *sizes,
-        ):
-            raise ModelFolderError(
-                f"{path} was learnt for other tokenizers than those of this model; learn it again with "
-                "`heedful shortlist`."
-            )
-        return shortlist
+Config = TypeVar("Config", bound=ModelConfig)
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def save(
-    folder: str | Path,
-    model: SequenceToSequence,
-    settings: ModelSettings,
-    source_tokenizer: Tokenizer,
-    target_tokenizer: Tokenizer,
-    *,
-    languages: tuple[str | None, str | None] = (None, None),
-    search: SearchSettings | None = None,
-    trained: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write a model folder, in place of one that is there; give its path.
+@contextmanager
+def writing(folder: str | Path, config: ModelConfig, model: nn.Module) -> Iterator[Path]:
+    """Write a model folder, in place of one that is there: gives the folder that the task's own files go to.
 
-    folder: made if need be, with its parents; files in it that are not of a model folder stay, and so does a
-        shortlist of the same tokenizers
-    model: its weights, with the `settings` that it was built with
-    source_tokenizer, target_tokenizer: stored as one file if they share settings and vocabulary
-    languages: of source and target, such as ("en", "de"); those of the tokenizers where left out
-    trained: facts for people, JSON values; under "scores", for each test set, a list of `Score.to_dict()`
+    folder: made if need be, with its parents; files in it that are not of a model folder stay
+    model: its weights, with the settings in `config` that it was built with
 
     Raises ModelFolderError if something else stands at `folder`, or it cannot be written (a full disk, say): what
     was there before is then still there.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = place(folder)
     existing = standing(folder)
     if existing is not None:
         _check_replaceable(existing)
-    languages = (languages[0] or source_tokenizer.language, languages[1] or target_tokenizer.language)
-    joint = (source_tokenizer.settings, source_tokenizer.vocabulary) == (
-        target_tokenizer.settings,
-        target_tokenizer.vocabulary,
-    )
-    tokenizers: dict[TokenizerFile, Tokenizer] = (
-        {"tokenizer.json": source_tokenizer}
-        if joint
-        else {"tokenizer.source.json": source_tokenizer, "tokenizer.target.json": target_tokenizer}
-    )
-    config = ModelConfig(
-        model=settings,
-        source_vocabulary=len(source_tokenizer),
-        target_vocabulary=len(target_tokenizer),
-        tokenizers={name: tokenizer.fingerprint() for name, tokenizer in tokenizers.items()},
-        source_language=languages[0],
-        target_language=languages[1],
-        search=search or SearchSettings(),
-        trained=dict(trained or {}),
-    )
-    shortlist = None if existing is None else _shortlist_of(config.tokenizers, existing / SHORTLIST)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _stored_once(model).items()}
-    card = model_card(config, sum(tensor.numel() for tensor in weights.values()))
-    content = json.dumps(config.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in stored_once(model).items()}
     try:
-        with replacing(folder, _OURS) as writing:
-            (writing / CONFIG).write_text(content + "\n", encoding="utf-8")
-            (writing / CARD).write_text(card, encoding="utf-8")
-            save_file(weights, writing / WEIGHTS, metadata={"format": "pt"})
-            for name, tokenizer in tokenizers.items():
-                tokenizer.save(writing / name)
-            if shortlist is not None:
-                shortlist.save(writing / SHORTLIST)
+        with replacing(folder, (CONFIG, WEIGHTS, CARD, *config.files)) as new:
+            (new / CONFIG).write_text(_content(config), encoding="utf-8")
+            numbers = sum(tensor.numel() for tensor in weights.values())
+            (new / CARD).write_text(model_card(config, numbers), encoding="utf-8")
+            save_file(weights, new / WEIGHTS, metadata={"format": "pt"})
+            yield new
     except (OSError, SafetensorError, TokenizerError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ModelFolderError(f"The model folder {folder} cannot be written: {reason}.") from error
-    return folder
 
 
-def _shortlist_of(tokenizers: Mapping[TokenizerFile, str], path: Path) -> Shortlist | None:
-    """The shortlist at `path` if it is of these tokenizers; of others, or damaged, it could only be refused."""
-    try:
-        shortlist = Shortlist.load(path)
-    except ModelFolderError:
-        return None
-    return shortlist if shortlist.tokenizers == tokenizers else None
+def place(folder: str | Path) -> Path:
+    """Give the absolute path of a folder as a person names it."""
+    return Path(folder).expanduser().absolute()
 
 
-def load_parts(path: str | Path) -> ModelParts:
-    """Read a model folder, or that of a run folder.
+def add_scores(path: str | Path, config: type[ModelConfig], scores: Mapping[str, Any]) -> None:
+    """Put the scores of its test sets, lists of `Score.to_dict()` by name, into what a model folder tells of itself.
 
-    Raises ModelFolderError, with the name of the file or tensor, for everything that is missing, damaged, of another
-    format, or does not belong together.
+    Raises ModelFolderError as reading and writing do.
     """
     folder = find(path)
-    config = _read_config(folder)
-    source, target = _read_tokenizers(folder, config)
-    sizes = config.source_vocabulary, config.target_vocabulary
+    there = read_config(folder, config)
+    told = there.model_copy(update={"trained": {**there.trained, SCORES: dict(scores)}})
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 -- not a dict
+        durable.write_text(folder / CONFIG, _content(told))
+        durable.write_text(folder / CARD, model_card(told, sum(map(math.prod, shapes))))
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ModelFolderError(f"The model folder {folder} cannot be written: {reason}.") from error
+
+
+def task_of(path: str | Path) -> str:
+    """Give the task that the model of a folder is for. Raises ModelFolderError as reading does."""
+    return str(_content_of(find(path) / CONFIG).get("task"))
+
+
+def read_config(folder: Path, kind: type[Config]) -> Config:
+    """Read config.json as the task of `kind` writes it.
+
+    Raises ModelFolderError for everything that is missing, damaged, of another format or of another task.
+    """
+    path = folder / CONFIG
+    content = _content_of(path)
+    expected = kind.model_fields["task"].default
+    if content.get("task", expected) != expected:
+        raise ModelFolderError(
+            f"The model in {folder} is for the task {content['task']!r}, not {expected!r}; "
+            "`heedful predict` asks models of every task."
+        )
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise ModelFolderError(f"{path}: {where}: {first['msg']}.") from error
+
+
+def read_model(folder: Path, make: Callable[[], Model]) -> Model:
+    """Give the model that `make` makes, in evaluation mode, with the weights of a folder.
+
+    Raises ModelFolderError, with the name of the tensor, where weights are missing, damaged, or of another model.
+    """
     try:
         # Without memory, so that a mistake in config.json is told before gigabytes are asked for.
         with torch.device("meta"):
-            expected = build(config.model, *sizes)
+            expected = make()
     except (ValueError, RuntimeError) as error:
         raise ModelFolderError(f"{folder / CONFIG}: no model can be made of this: {error}") from error
     weights = _read_weights(folder / WEIGHTS, expected)
     # The weights drawn at random here are all replaced; whoever draws next must not notice.
     with torch.random.fork_rng(devices=[]):
-        model = build(config.model, *sizes)
+        model = make()
     with torch.no_grad():
-        for name, parameter in _stored_once(model).items():
-            parameter.copy_(weights[name])
-    return ModelParts(folder, model.eval(), source, target, config)
+        for name, tensor in stored_once(model).items():
+            tensor.copy_(weights[name])
+    return model.eval()
 
 
 def find(path: str | Path) -> Path:
@@ -234,15 +193,19 @@ def _find(path: Path) -> Path:
             "which has not come that far."
         )
     holds = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    if any(name in _OURS for name in names if name != CARD):
+    if WEIGHTS in names:
         raise ModelFolderError(f"The model folder {path} lacks {CONFIG}; it holds {holds}. Copy it again.")
     raise ModelFolderError(
         f"{path} is not a model folder: it has no {CONFIG}, it {f'holds {holds}' if names else 'is empty'}."
     )
 
 
-def _read_config(folder: Path) -> ModelConfig:
-    path = folder / CONFIG
+def _content(config: ModelConfig) -> str:
+    return json.dumps(config.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _content_of(path: Path) -> dict[str, Any]:
+    """What config.json holds, if it is heedful's and of this format."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -256,48 +219,12 @@ def _read_config(folder: Path) -> ModelConfig:
             f"{path} has format {content['format']!r} (written by heedful {content['heedful']}); heedful "
             f"{heedful.__version__} reads format {FORMAT}. Install the version that wrote it."
         )
-    try:
-        return ModelConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise ModelFolderError(f"{path}: {where}: {first['msg']}.") from error
+    return content
 
 
-def _read_tokenizers(folder: Path, config: ModelConfig) -> tuple[Tokenizer, Tokenizer]:
-    tokenizers: dict[str, Tokenizer] = {}
-    for name, fingerprint in config.tokenizers.items():
-        if not (folder / name).exists():
-            raise ModelFolderError(f"The model folder {folder} lacks {name}. Copy it again.")
-        try:
-            tokenizers[name] = Tokenizer.load(folder / name)
-        except TokenizerError as error:
-            raise ModelFolderError(str(error)) from error
-        if tokenizers[name].fingerprint() != fingerprint:
-            raise ModelFolderError(
-                f"{folder / name}: this tokenizer does not belong to this model; {CONFIG} was written with another "
-                "one. Copy the whole folder again."
-            )
-    if JOINT in tokenizers:
-        source = tokenizers[JOINT]
-        target = source.for_language(config.target_language) if config.target_language else source
-    else:
-        source, target = tokenizers[SOURCE], tokenizers[TARGET]
-    for side, tokenizer, entries in (
-        ("source", source, config.source_vocabulary),
-        ("target", target, config.target_vocabulary),
-    ):
-        if len(tokenizer) != entries:
-            raise ModelFolderError(
-                f"{folder / CONFIG}: {side}_vocabulary is {entries}, but the {side} tokenizer has {len(tokenizer)} "
-                "entries: it does not belong to this model."
-            )
-    return source, target
-
-
-def _read_weights(path: Path, model: SequenceToSequence) -> dict[str, Tensor]:
+def _read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
     """The tensors by name, after a comparison with the names and shapes that `model` has."""
-    expected = {name: list(tensor.shape) for name, tensor in _stored_once(model).items()}
+    expected = {name: list(tensor.shape) for name, tensor in stored_once(model).items()}
     if not path.exists():
         raise ModelFolderError(f"The model folder {path.parent} lacks {path.name}. Copy it again.")
     try:
@@ -315,13 +242,14 @@ def _read_weights(path: Path, model: SequenceToSequence) -> dict[str, Tensor]:
             weights = {name: file.get_tensor(name) for name in expected}
     except (OSError, SafetensorError) as error:
         raise ModelFolderError(f"{path} is damaged or cut short ({error}). Copy it again.") from error
+    of_model = stored_once(model)
     for name, tensor in weights.items():
-        if not tensor.is_floating_point():
+        if of_model[name].is_floating_point() and not tensor.is_floating_point():
             raise ModelFolderError(f"{path}: {name} holds {tensor.dtype}, not floating-point numbers.")
     return weights
 
 
-def _stored_once(model: SequenceToSequence) -> dict[str, Tensor]:
+def stored_once(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a model by name, tied ones only by the first of their names."""
     once: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():

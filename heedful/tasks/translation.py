@@ -6,15 +6,14 @@ writes another is this task: dates, reversing, transliteration.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from rich.table import Table
 
 from heedful.data.batching import Batch, Batches, BatchSettings, Side
 from heedful.data.check import CheckSettings, Report, add_unknown_rate, checked_pairs
@@ -24,12 +23,15 @@ from heedful.data.store import PairStore
 from heedful.decoding import SearchSettings
 from heedful.durable import write_text
 from heedful.errors import DataError
-from heedful.evaluation import Score, corpus_score, evaluate
+from heedful.evaluation import Score, corpus_score, evaluate, metric_kind
+from heedful.evaluation.metrics import make_scorer
 from heedful.models import ModelSettings, TransformerSettings, build
 from heedful.models.face import SequenceToSequence
+from heedful.objectives import Loss, sequence_loss
 from heedful.settings import Settings
-from heedful.tasks import model_folder
-from heedful.tasks.translator import Translator
+from heedful.tasks import translation_folder
+from heedful.tasks.face import Listener, Objective, Task, TaskSettings
+from heedful.tasks.translator import Translator, load
 from heedful.text.tokenizer import VARIANTS, Tokenizer, TokenizerSettings
 
 _WINDOW = 8192  # pairs that are encoded together
@@ -71,29 +73,49 @@ class DataSettings(Settings):
         return self
 
 
-class TranslationSettings(Settings):
+class TranslationSettings(TaskSettings):
     """What the task needs of a recipe."""
 
+    task: Literal["translation"] = Field(default="translation", description="what the model is for")
     data: DataSettings
     tokenizer: TokenizerSettings = TokenizerSettings()
     model: ModelSettings = TransformerSettings()
     search: SearchSettings = SearchSettings()
     metrics: tuple[str, ...] = ("bleu", "chrf", "ter")
 
+    def check(self, objective: Objective) -> None:
+        """See `TaskSettings`."""
+        model = self.model
+        if getattr(model, "tied", None) == "all" and not self.tokenizer.joint:
+            raise ValueError(
+                "model.tied is all, but with tokenizer.joint = false there are two vocabularies: set model.tied to "
+                "target, or tokenizer.joint to true"
+            )
+        if self.data.batches.maximum_length >= model.maximum_length:
+            raise ValueError(
+                f"data.batches.maximum_length ({self.data.batches.maximum_length}) must be below model.maximum_length "
+                f"({model.maximum_length}), which counts the end of the sentence too"
+            )
+        dropouts = [value for name, value in model.model_dump().items() if name.endswith("dropout")]
+        if objective.r_drop and not any(dropouts):
+            raise ValueError(
+                "training.r_drop compares two draws of dropout, but model.dropout is 0: set it to 0.1 to 0.3, or "
+                "training.r_drop to 0"
+            )
 
-class Listener(Protocol):
-    """Whoever shows people how the preparation goes."""
-
-    def say(self, message: str | Table) -> None:
-        """Show a sentence or a table."""
-        ...
+    @classmethod
+    def lower_is_better(cls, metric: str) -> bool:
+        """See `TaskSettings`."""
+        return metric_kind(metric).lower_is_better
 
 
-class Translation:
+class Translation(Task):
     """The corpora, tokenizers and model of one run."""
 
+    unit = "pair"
+
     def __init__(self, settings: TranslationSettings, folder: Path, listener: Listener) -> None:
-        self.settings, self.folder, self.listener = settings, folder, listener
+        super().__init__(settings, folder, listener)
         data = settings.data
         self.train, self.validation, self.tests = data.train, data.validation, dict(data.tests)
         self.languages = (data.source_language, data.target_language)
@@ -150,13 +172,24 @@ class Translation:
                 return
             yield batch
 
+    def loss(self, model: SequenceToSequence, batch: Batch, objective: Objective) -> Loss:
+        """The cross-entropy of every target token."""
+        return sequence_loss(
+            model,
+            batch.source,
+            batch.target_input,
+            batch.target_output,
+            objective.label_smoothing,
+            objective.r_drop,
+        )
+
     def translator(self, model: SequenceToSequence) -> Translator:
         """The model with its tokenizers, ready to translate."""
         return Translator(model, *self.tokenizers, languages=self.languages, search=self.settings.search)
 
     def save(self, model: SequenceToSequence, folder: Path, trained: Mapping[str, Any]) -> None:
         """Write the model folder: what is shared and loaded."""
-        model_folder.save(
+        translation_folder.save(
             folder,
             model,
             self.settings.model,
@@ -172,9 +205,16 @@ class Translation:
         hypotheses = self.translator(model).translate(sources)
         return corpus_score(metric, hypotheses, references, language=self.languages[1])
 
-    def evaluate(self, translator: Translator) -> dict[str, list[Score]]:
+    def check_metrics(self, names: Iterable[str]) -> None:
+        """See `Task`."""
+        for name in names:
+            make_scorer(name, self.languages[1])
+
+    def evaluate(self, folder: Path, device: str) -> dict[str, list[Score]]:
         """Score the translations of every test set."""
-        scores = {}
+        if self.tests:
+            self.listener.say(f"Translating the test sets: {', '.join(self.tests)}.")
+        translator, scores = load(folder, device=device), {}
         for name, corpus in self.tests.items():
             sources, references = self._sides(corpus)
             scores[name] = evaluate(

@@ -36,8 +36,8 @@ from heedful.tasks.alignment import (
 )
 from heedful.tasks.answer import Answer, Candidate
 from heedful.tasks.engine import Engine, EngineKind
-from heedful.tasks.model_folder import load_parts
 from heedful.tasks.pieces import Part, check_length, parts_of
+from heedful.tasks.translation_folder import load_parts
 from heedful.text.special import END, PAD, SPECIAL_TOKENS
 from heedful.text.tokenizer import Tokenizer
 

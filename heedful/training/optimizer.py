@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from heedful.attention import MultiHeadAttention
 from heedful.layers import FeedForward
 from heedful.machine import native_bfloat16
-from heedful.models.face import SequenceToSequence
 from heedful.training.settings import TrainingSettings
 
 # Jordan et al. 2024: small singular values grow fastest with these, and all end within some 0.3 of one.
@@ -74,7 +73,7 @@ class Optimizer:
         )
 
 
-def make_optimizer(model: SequenceToSequence, settings: TrainingSettings, precision: str) -> Optimizer:
+def make_optimizer(model: nn.Module, settings: TrainingSettings, precision: str) -> Optimizer:
     """Give the optimizer of a training whose precision is "float32" or "bfloat16"."""
     matrices = hidden_matrices(model) if settings.optimizer == "muon" else {}
     adamw = torch.optim.AdamW(
@@ -93,7 +92,7 @@ def make_optimizer(model: SequenceToSequence, settings: TrainingSettings, precis
     return Optimizer(model, adamw, Muon(matrices, settings.momentum, settings.weight_decay, dtype))
 
 
-def hidden_matrices(model: SequenceToSequence) -> dict[Tensor, Sequence[int]]:
+def hidden_matrices(model: nn.Module) -> dict[Tensor, Sequence[int]]:
     """Give the weights between hidden vectors, and the rows of each of the matrices that lie in one below the other."""
     matrices: dict[Tensor, Sequence[int]] = {}
     for module in model.modules():
@@ -101,7 +100,7 @@ def hidden_matrices(model: SequenceToSequence) -> dict[Tensor, Sequence[int]]:
             matrices[module.in_weight] = module.split
         elif isinstance(module, FeedForward) and module.activation == "swiglu":
             matrices[module.inner.weight] = (module.outer.in_features,) * 2
-        elif isinstance(module, nn.Linear) and module is not model.output:
+        elif isinstance(module, nn.Linear) and module is not getattr(model, "output", None):
             matrices.setdefault(module.weight, (module.out_features,))
     return matrices
 

@@ -79,12 +79,14 @@ class Progress:
         else:
             yield
 
-    def validated(self, step: int, nll: float, metric: str, score: float, improved: bool) -> None:
+    def validated(self, step: int, nll: float | None, metric: str, score: float, improved: bool) -> None:
         """A validation is done."""
         minutes = (time.perf_counter() - self._began) / 60
-        named = f"perplexity {math.exp(min(nll, 700.0)):.2f}"
+        named = [] if nll is None else [f"perplexity {math.exp(min(nll, 700.0)):.2f}"]
         if metric != "loss":
-            named += f", {metric} {score:.2f}"
-        self.say(f"step {step:>7,}  {minutes:5.1f} min  {named}{'  (best so far)' if improved else ''}")
+            named.append(f"{metric} {score:.2f}")
+        self.say(
+            f"step {step:>7,}  {minutes:5.1f} min  {', '.join(named)}{'  (best so far)' if improved else ''}"
+        )
         if improved:
             self._best = f"  best {metric} {score:.2f}"

@@ -10,14 +10,15 @@ relative to the folder that the command runs in, not to the file. "none" unsets 
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from heedful.errors import RecipeError
-from heedful.evaluation import metric_kind
-from heedful.tasks.translation import TranslationSettings
+from heedful.tasks.face import TaskSettings
+from heedful.tasks.registry import TASKS, settings_of
 from heedful.training.complaints import complaints, unknown
 from heedful.training.fields import (
     Place,
@@ -39,8 +40,8 @@ Override = tuple[str, str]
 """A dotted name, such as "training.steps", and the value as text."""
 
 
-class Recipe(TranslationSettings):
-    """What is trained, on what, and how."""
+class Recipe(TaskSettings):
+    """What is trained, on what, and how; `recipe_of` gives the class for a task, with all of its settings."""
 
     description: str = Field(default="", description="what this recipe is for, and how long it takes")
     training: TrainingSettings = Field(
@@ -50,31 +51,27 @@ class Recipe(TranslationSettings):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         try:
-            for name in self.metrics:
-                metric_kind(name)
-            if self.training.metric != "loss":
-                metric_kind(self.training.metric)
+            for name in {*self.metrics, self.training.metric} - {"loss"}:
+                self.lower_is_better(name)
         except RecipeError as error:
             raise ValueError(str(error)) from None
-        if self.model.tied == "all" and not self.tokenizer.joint:
+        if self.training.schedule.kind == "noam" and not hasattr(self.model, "d_model"):
             raise ValueError(
-                "model.tied is all, but with tokenizer.joint = false there are two vocabularies: set model.tied to "
-                "target, or tokenizer.joint to true"
+                "training.schedule.kind is noam, which goes by model.d_model, but this model has none: choose another, "
+                "such as inverse-sqrt, and its training.schedule.rate"
             )
-        if self.data.batches.maximum_length >= self.model.maximum_length:
-            raise ValueError(
-                f"data.batches.maximum_length ({self.data.batches.maximum_length}) must be below model.maximum_length "
-                f"({self.model.maximum_length}), which counts the end of the sentence too"
-            )
-        model = self.model
-        if self.training.r_drop and not (
-            model.dropout or model.attention_dropout or model.activation_dropout
-        ):
-            raise ValueError(
-                "training.r_drop compares two draws of dropout, but model.dropout is 0: set it to 0.1 to 0.3, or "
-                "training.r_drop to 0"
-            )
+        self.check(self.training)
         return self
+
+
+@cache
+def recipe_of(task: str) -> type[Recipe]:
+    """The class of the recipes of a task."""
+    settings = settings_of(task)
+    kind: Any = create_model(
+        f"{settings.__name__.removesuffix('Settings')}Recipe", __base__=(settings, Recipe)
+    )
+    return kind
 
 
 def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
@@ -97,7 +94,11 @@ def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
         raise RecipeError(f"{path}, line {line} is not UTF-8; a recipe is a TOML file in UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(_syntax(path, str(error))) from error
-    given = _override(document, overrides)
+    name_of_task = dict(overrides).get("task", document.get("task", "translation"))
+    if name_of_task not in TASKS:
+        raise RecipeError(f"{path}: there is no task {name_of_task!r}; the tasks are {', '.join(TASKS)}.")
+    kind = recipe_of(name_of_task)
+    given = _override(kind, document, overrides)
     there, label = lines(text), f"recipe {name}" if str(name) in shipped() else str(path)
 
     def where(place: Place) -> str:
@@ -118,9 +119,9 @@ def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
         return label
 
     try:
-        return Recipe.model_validate(_typed(document, Recipe), strict=True)
+        return kind.model_validate(_typed(document, kind), strict=True)
     except ValidationError as error:
-        raise RecipeError("\n".join(complaints(error, Recipe, where))) from error
+        raise RecipeError("\n".join(complaints(error, kind, where))) from error
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -149,15 +150,17 @@ def _syntax(path: Path, message: str) -> str:
     return f"{path}: {message}; this is not TOML."
 
 
-def _override(document: dict[str, Any], overrides: Sequence[Override]) -> dict[Place, str]:
+def _override(
+    kind: type[Recipe], document: dict[str, Any], overrides: Sequence[Override]
+) -> dict[Place, str]:
     """Put the values into the document; give the places and their names."""
     given: dict[Place, str] = {}
     wrong: list[str] = []
     for name, text in overrides:
-        place = _place(name)
-        annotation = at(Recipe, place)
+        place = _place(kind, name)
+        annotation = at(kind, place)
         if annotation is None:
-            wrong.append(f"--{name}: {unknown(Recipe, place)}")
+            wrong.append(f"--{name}: {unknown(kind, place)}")
             continue
         if problem := _put(document, place, _parsed(text, annotation)):
             wrong.append(f"--{name}: {problem}")
@@ -167,11 +170,11 @@ def _override(document: dict[str, Any], overrides: Sequence[Override]) -> dict[P
     return given
 
 
-def _place(name: str) -> Place:
+def _place(kind: type[Recipe], name: str) -> Place:
     """`data.train.source` -> ("data", "train", 0, "source")."""
     place: Place = ()
     for key in name.split("."):
-        item = list_of(at(Recipe, place))
+        item = list_of(at(kind, place))
         if item is not None and key.isdecimal():
             place = (*place, int(key))
         elif item is not None and tables(item):

@@ -45,7 +45,7 @@ class ScheduleSettings(Settings):
 class Schedule:
     """The learning rate of each step; only `plateau` has anything to remember."""
 
-    def __init__(self, settings: ScheduleSettings, d_model: int, steps: int) -> None:
+    def __init__(self, settings: ScheduleSettings, d_model: int | None, steps: int) -> None:
         self.settings, self.d_model, self.steps = settings, d_model, steps
         self.decays = 0
         self.waited = 0
@@ -55,6 +55,8 @@ class Schedule:
         settings, warmup = self.settings, self.settings.warmup
         if settings.kind == "noam":
             grow = step * warmup**-1.5 if warmup else math.inf
+            if self.d_model is None:
+                raise ValueError("the schedule noam needs a model with a d_model")
             return settings.factor * self.d_model**-0.5 * min(step**-0.5, grow)
         if step <= warmup:
             return settings.rate * step / warmup

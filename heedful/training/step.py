@@ -2,16 +2,15 @@
 
 import gc
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from heedful.data.batching import Batch
 from heedful.errors import TrainingError
-from heedful.models.face import SequenceToSequence
-from heedful.training import objective
+from heedful.objectives import Loss
+from heedful.tasks.face import Batch
 from heedful.training.optimizer import make_optimizer
 from heedful.training.settings import TrainingSettings
 
@@ -33,12 +32,22 @@ class Totals:
 
 
 class Stepper:
-    """Updates a model's weights, a group of batches at a time."""
+    """Updates a model's weights, a group of batches at a time.
+
+    loss: what a batch costs
+    unit: what the smallest part of a batch is called in messages
+    """
 
     def __init__(
-        self, model: SequenceToSequence, settings: TrainingSettings, device: str, precision: str
+        self,
+        model: nn.Module,
+        loss: Callable[[Batch], Loss],
+        settings: TrainingSettings,
+        device: str,
+        precision: str,
+        unit: str = "example",
     ) -> None:
-        self.model, self.settings, self.device = model, settings, device
+        self.model, self.loss, self.settings, self.device, self.unit = model, loss, settings, device, unit
         self.autocast = precision == "bfloat16"
         self.optimizer = make_optimizer(model, settings, precision)
 
@@ -57,13 +66,10 @@ class Stepper:
                 failure = str(error).splitlines()[0] if str(error) else "out of memory"
             # Outside of the handler, so that the frames that hold the failed step's tensors are gone.
             self._make_room()
-            rows, width = max(
-                (batch.source.shape for batch in batches), key=lambda shape: shape[0] * shape[1]
-            )
-            if parts >= rows:
+            if parts >= max(map(len, batches)):
                 raise TrainingError(
-                    f"Step {number} does not fit in memory even one pair at a time (width {width}): {failure}. "
-                    "Lower data.batches.maximum_length, or the size of the model."
+                    f"Step {number} does not fit in memory even one {self.unit} at a time: {failure}. "
+                    "Leave out what is longest (data.batches.maximum_length), or take a smaller model."
                 )
             parts *= 2
             totals.splits += 1
@@ -82,17 +88,10 @@ class Stepper:
         tokens = sum(batch.tokens for batch in batches)
         smoothed = likelihood = 0.0
         for batch in batches:
-            for piece in split(batch, parts):
+            for piece in batch.split(parts) if parts > 1 else [batch]:
                 piece = piece.to(self.device)
                 with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.autocast):
-                    loss = objective.loss(
-                        self.model,
-                        piece.source,
-                        piece.target_input,
-                        piece.target_output,
-                        self.settings.label_smoothing,
-                        self.settings.r_drop,
-                    )
+                    loss = self.loss(piece)
                 (loss.smoothed / tokens).backward()
                 smoothed += float(loss.smoothed.detach())
                 likelihood += float(loss.likelihood)
@@ -107,9 +106,8 @@ class Stepper:
     def _check(self, number: int, value: float, batches: Sequence[Batch]) -> None:
         if math.isfinite(value):
             return
-        pairs = [int(pair) for batch in batches for pair in batch.pairs[:5]]
         raise TrainingError(
-            f"The loss of step {number} is not finite (epoch {batches[0].epoch}, training pairs {pairs}, ...). "
+            f"The loss of step {number} is not finite (epoch {batches[0].epoch}, {batches[0].first(5)}, ...). "
             "Try a lower learning rate or a longer warm-up (training.schedule), training.clip = 1.0, or "
             "training.precision = 'float32'; then start again from the last checkpoint, or anew."
         )
@@ -121,22 +119,3 @@ class Stepper:
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Go on with what `state` gave."""
         self.optimizer.restore(tensors)
-
-
-def split(batch: Batch, parts: int) -> list[Batch]:
-    """Cut a batch into at most `parts` of about equally many rows."""
-    if parts == 1:
-        return [batch]
-    pieces = []
-    for rows in torch.arange(len(batch.source)).tensor_split(min(parts, len(batch.source))):
-        here = slice(int(rows[0]), int(rows[-1]) + 1)
-        pieces.append(
-            replace(
-                batch,
-                source=batch.source[here],
-                target_input=batch.target_input[here],
-                target_output=batch.target_output[here],
-                pairs=batch.pairs[here],
-            )
-        )
-    return pieces

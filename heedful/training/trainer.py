@@ -16,14 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from heedful.errors import CheckpointError
-from heedful.evaluation import METRICS
+from heedful.errors import CheckpointError, TrainingError
 from heedful.machine import resolve_device, resolve_precision
-from heedful.models.face import SequenceToSequence
-from heedful.tasks.translation import Translation
-from heedful.training import averaging, objective
+from heedful.tasks.face import Plain, Task
+from heedful.training import averaging
 from heedful.training.checkpoint import TENSORS, Checkpoints, random_state, restore_random_state
 from heedful.training.progress import Progress
 from heedful.training.run import Run
@@ -49,17 +47,27 @@ class Outcome:
 class Trainer:
     """Trains the model of a task in a run's folder, from the start or from the last checkpoint."""
 
-    def __init__(self, settings: TrainingSettings, task: Translation, run: Run, progress: Progress) -> None:
+    def __init__(self, settings: TrainingSettings, task: Task, run: Run, progress: Progress) -> None:
         self.settings, self.task, self.run, self.progress = settings, task, run, progress
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device)
         random.seed(settings.seed)
         np.random.seed(settings.seed % 2**32)  # noqa: NPY002 - libraries may use the global generator
         torch.manual_seed(settings.seed)
-        self.model: SequenceToSequence = task.build().to(self.device)
+        self.model = task.build().to(self.device)
         self.parameters = dict(self.model.named_parameters())
-        self.stepper = Stepper(self.model, settings, self.device, self.precision)
-        self.schedule = Schedule(settings.schedule, task.settings.model.d_model, settings.steps)
+        self.buffers = buffers_of(self.model)
+        self.stepper = Stepper(
+            self.model,
+            lambda batch: task.loss(self.model, batch, settings),
+            settings,
+            self.device,
+            self.precision,
+            task.unit,
+        )
+        self.schedule = Schedule(
+            settings.schedule, getattr(task.settings.model, "d_model", None), settings.steps
+        )
         self.batches = task.batches(settings.seed)
         self.average = (
             averaging.MovingAverage(self.parameters, settings.ema_decay)
@@ -144,31 +152,42 @@ class Trainer:
             with self.progress.validating(self.done):
                 loss = self._validation_loss()
                 metric = self.settings.metric
-                score = loss if metric == "loss" else self.task.validate(self.model, metric)
-            lower = metric == "loss" or METRICS[metric].lower_is_better
+                score = self._score(metric, loss)
+            lower = metric == "loss" or self.task.settings.lower_is_better(metric)
             improved = self.best is None or (score < self.best if lower else score > self.best)
             if improved:
                 self.best, self.best_step, self.waited = score, self.done, 0
                 self.task.save(self.model, self.run.model, {"step": self.done, "validation": {metric: score}})
             else:
                 self.waited += 1
+            self.task.validated(self.model, loss)
         self.schedule.validated(improved)
-        self.run.log.add(event="validation", step=self.done, nll=loss, **{metric: score}, best=improved)
+        likelihood = {} if loss is None else {"nll": loss}
+        self.run.log.add(event="validation", step=self.done, **likelihood, **{metric: score}, best=improved)
         if self.board is not None:
-            self.board.add(self.done, **{"validation/nll": loss, f"validation/{metric}": score})
+            shown = {f"validation/{name}": value for name, value in {**likelihood, metric: score}.items()}
+            self.board.add(self.done, **shown)
         self.progress.validated(self.done, loss, metric, score, improved)
         self.validation_due = False
 
+    def _score(self, metric: str, loss: float | None) -> float:
+        if metric != "loss":
+            return self.task.validate(self.model, metric)
+        if loss is None:
+            raise TrainingError(
+                "This task has no validation loss; set training.metric to one of its metrics."
+            )
+        return loss
+
     @torch.no_grad()
-    def _validation_loss(self) -> float:
-        """The negative log-likelihood of a validation token, in nats."""
+    def _validation_loss(self) -> float | None:
+        """The negative log-likelihood of a validation prediction, in nats; None if the task has no such."""
         likelihood, tokens = 0.0, 0
         for batch in self.task.validation_batches():
-            batch = batch.to(self.device)
-            loss = objective.loss(self.model, batch.source, batch.target_input, batch.target_output, 0.0)
+            loss = self.task.loss(self.model, batch.to(self.device), Plain())
             likelihood += float(loss.likelihood)
             tokens += loss.tokens
-        return likelihood / tokens
+        return likelihood / tokens if tokens else None
 
     def _averaged(self) -> dict[str, Tensor] | None:
         if self.average is not None:
@@ -190,6 +209,7 @@ class Trainer:
 
     def _write_checkpoint(self) -> None:
         tensors = {f"model/{name}": parameter.detach() for name, parameter in self.parameters.items()}
+        tensors |= {f"buffer/{name}": tensor for name, tensor in self.buffers.items()}
         tensors |= self.stepper.state()
         if self.average is not None:
             tensors |= {f"average/{name}": tensor for name, tensor in self.average.average.items()}
@@ -225,6 +245,8 @@ class Trainer:
                     parameter.copy_(tensors[f"model/{name}"])
                     if self.average is not None:
                         self.average.average[name].copy_(tensors[f"average/{name}"])
+                for name, buffer in self.buffers.items():
+                    buffer.copy_(tensors[f"buffer/{name}"])
             self.stepper.restore(tensors)
             self.batches.restore(state["batches"])
             self.schedule.restore(state["schedule"])
@@ -274,6 +296,14 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def buffers_of(model: nn.Module) -> dict[str, Tensor]:
+    """What a model remembers that is no parameter, such as the statistics of batch normalisation, by name."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    return {
+        name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name not in parameters
+    }
 
 
 def resident_mb() -> int:

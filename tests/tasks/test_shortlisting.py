@@ -12,8 +12,8 @@ from heedful.data.store import PairStore
 from heedful.decoding.shortlist import Shortlist
 from heedful.errors import ModelFolderError
 from heedful.tasks import load_parts, save
-from heedful.tasks.model_folder import SHORTLIST
 from heedful.tasks.shortlisting import coverage, learn_shortlist, training_text
+from heedful.tasks.translation_folder import SHORTLIST
 from heedful.text import Tokenizer, TokenizerSettings
 from heedful.text.special import END, UNKNOWN
 from tests.tasks.small_model import ENGLISH, GERMAN, SETTINGS, random_model

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from heedful.errors import RecipeError
 from heedful.tasks.translation import DataSettings
-from heedful.training.recipe import Recipe, differences, read
+from heedful.training.recipe import differences, read, recipe_of
 from heedful.training.shipped import description, shipped
 from heedful.training.toml import lines, to_toml
 
@@ -258,7 +258,7 @@ def test_anything_comes_back_from_the_complete_form(text: str, name: str, number
     data = DataSettings.model_validate(
         {"train": [corpus, corpus], "validation": corpus, "tests": {name: corpus}}
     )
-    recipe = Recipe.model_validate(
+    recipe = recipe_of("translation").model_validate(
         {"data": data, "description": text, "search": {"beam": count, "alpha": number}}
     )
     written = tomllib.loads(to_toml(recipe))

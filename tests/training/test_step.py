@@ -9,10 +9,10 @@ import torch
 from heedful.data.batching import Batch
 from heedful.errors import TrainingError
 from heedful.models.transformer import Transformer, TransformerSettings
+from heedful.objectives import sequence_loss
 from heedful.text.special import END, PAD, START
-from heedful.training import objective
 from heedful.training.settings import TrainingSettings
-from heedful.training.step import Stepper, Totals, split
+from heedful.training.step import Stepper, Totals
 
 VOCABULARY = 20
 
@@ -34,11 +34,21 @@ def batch(rows: int, seed: int = 0) -> Batch:
     return Batch(source, target, source.clone(), int((source != PAD).sum()), 0, np.arange(rows))
 
 
+def stepper_of(settings: TrainingSettings) -> Stepper:
+    trained = model()
+
+    def loss(batch):
+        tensors = batch.source, batch.target_input, batch.target_output
+        return sequence_loss(trained, *tensors, settings.label_smoothing)
+
+    return Stepper(trained, loss, settings, "cpu", "float32", "pair")
+
+
 def trained(batches, settings=None, failures=0, monkeypatch=None):
-    stepper = Stepper(model(), settings or TrainingSettings(label_smoothing=0.1), "cpu", "float32")
+    stepper = stepper_of(settings or TrainingSettings(label_smoothing=0.1))
     totals = Totals()
     if monkeypatch is not None:
-        loss, left = objective.loss, [failures]
+        loss, left = stepper.loss, [failures]
 
         def failing(*args):
             if left[0]:
@@ -48,7 +58,7 @@ def trained(batches, settings=None, failures=0, monkeypatch=None):
                 )
             return loss(*args)
 
-        monkeypatch.setattr(objective, "loss", failing)
+        monkeypatch.setattr(stepper, "loss", failing)
     stepper.step(1, 1e-2, batches, totals)
     return stepper.model, totals
 
@@ -76,13 +86,14 @@ def test_a_pair_that_does_not_fit_alone_stops_with_what_to_do(monkeypatch):
         trained([batch(4)], failures=100, monkeypatch=monkeypatch)
 
 
-def test_other_errors_are_not_taken_for_memory(monkeypatch):
-    def broken(*_args):
+def test_other_errors_are_not_taken_for_memory():
+    def broken(_batch):
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(objective, "loss", broken)
+    stepper = stepper_of(TrainingSettings())
+    stepper.loss = broken
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        trained([batch(4)])
+        stepper.step(1, 1e-2, [batch(4)], Totals())
 
 
 def test_accumulated_batches_are_one_batch():
@@ -93,11 +104,11 @@ def test_accumulated_batches_are_one_batch():
 
 
 def _halves(both: Batch) -> list[Batch]:
-    return [replace(half, tokens=int((half.target_output != PAD).sum())) for half in split(both, 2)]
+    return [replace(half, tokens=int((half.target_output != PAD).sum())) for half in both.split(2)]
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_pairs():
-    stepper = Stepper(model(), TrainingSettings(), "cpu", "float32")
+    stepper = stepper_of(TrainingSettings())
     with torch.no_grad():
         stepper.model.output.weight.fill_(float("nan"))
     with pytest.raises(
@@ -107,7 +118,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_pairs():
 
 
 def test_clipping_bounds_the_norm_of_the_gradient(monkeypatch):
-    stepper = Stepper(model(), TrainingSettings(clip=1e-3), "cpu", "float32")
+    stepper = stepper_of(TrainingSettings(clip=1e-3))
     norms = []
 
     def measure(_rate):
@@ -120,9 +131,9 @@ def test_clipping_bounds_the_norm_of_the_gradient(monkeypatch):
 
 
 def test_the_optimizer_goes_on_exactly_after_restore():
-    first = Stepper(model(), TrainingSettings(), "cpu", "float32")
+    first = stepper_of(TrainingSettings())
     first.step(1, 1e-2, [batch(4)], Totals())
-    second = Stepper(model(), TrainingSettings(), "cpu", "float32")
+    second = stepper_of(TrainingSettings())
     second.model.load_state_dict(first.model.state_dict())
     second.restore({name: tensor.clone() for name, tensor in first.state().items()})
     for stepper in (first, second):

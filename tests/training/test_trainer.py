@@ -12,7 +12,7 @@ from rich.console import Console
 from heedful.errors import CheckpointError, TrainingError
 from heedful.tasks.translation import Translation
 from heedful.training.progress import Progress
-from heedful.training.recipe import Recipe
+from heedful.training.recipe import recipe_of
 from heedful.training.run import Run
 from heedful.training.trainer import Trainer
 
@@ -48,7 +48,7 @@ def corpus(tmp_path_factory):
 
 
 def recipe(corpus, **training):
-    return Recipe.model_validate(
+    return recipe_of("translation").model_validate(
         {
             "data": {
                 "train": {"pairs": str(corpus / "train.tsv")},
@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_model_is_refused(corpus, tmp_path):
     other = recipe(corpus).model_dump()
     other["model"] |= {"d_model": 32}
     with pytest.raises(CheckpointError, match="does not belong to this recipe"):
-        train(Recipe.model_validate(other), tmp_path)
+        train(recipe_of("translation").model_validate(other), tmp_path)
 
 
 def test_curves_for_tensorboard(corpus, tmp_path):

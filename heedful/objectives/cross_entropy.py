@@ -1,4 +1,4 @@
-"""The objective: cross-entropy with label smoothing, fused with the output layer.
+"""Cross-entropy with label smoothing, fused with the output layer.
 
 The target distribution puts 1 - eps on the reference token and eps / (V - 1) on each of the V - 1 others, as
 tensor2tensor and fairseq do (other code divides by V, or by V - 2). Loss and perplexity are sums and means over real
@@ -12,53 +12,16 @@ under two draws of dropout, and the two distributions of each token are drawn to
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from heedful.models.face import SequenceToSequence
 from heedful.text.special import PAD
 
 # Rows whose logits exist at the same time; 512 x 10,000 float32 numbers are 20 MB.
 CHUNK = 512
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The sums over the target tokens of a batch: the smoothed loss (to minimise), the negative log-likelihood, and
-    how many tokens they are over."""
-
-    smoothed: Tensor
-    likelihood: Tensor
-    tokens: int
-
-
-def loss(
-    model: SequenceToSequence,
-    source: Tensor,
-    target: Tensor,
-    reference: Tensor,
-    smoothing: float,
-    r_drop: float = 0.0,
-) -> Loss:
-    """Give the loss of a batch.
-
-    source (batch, source_length), target (batch, target_length) beginning with START, reference (batch,
-    target_length): the tokens to predict, ending in END, padded with PAD. `r_drop` is R-Drop's alpha; above 0 the model
-    is run twice, and loss and likelihood are the means of the two passes.
-    """
-    passes = 2 if r_drop else 1
-    if r_drop:
-        source, target = source.repeat(2, 1), target.repeat(2, 1)
-    features = model.features(source, target).flatten(0, 1)
-    reference = reference.flatten()
-    smoothed, likelihood = smoothed_cross_entropy(
-        features, model.output.weight, model.output.bias, reference.repeat(passes), smoothing, r_drop
-    )
-    return Loss(smoothed / passes, likelihood / passes, int((reference != PAD).sum()))
 
 
 def smoothed_cross_entropy(
@@ -66,14 +29,16 @@ def smoothed_cross_entropy(
     weight: Tensor,
     bias: Tensor | None,
     reference: Tensor,
-    smoothing: float,
+    smoothing: float = 0.0,
     r_drop: float = 0.0,
+    ignore: int | None = PAD,
 ) -> tuple[Tensor, Tensor]:
     """Give the summed label-smoothed cross-entropy and the summed negative log-likelihood (without gradient).
 
-    features (tokens, d_model), weight (vocabulary, d_model), bias (vocabulary,) or None, reference (tokens,). With
-    `r_drop` > 0 the tokens are those of two passes, and to the cross-entropy comes r_drop / 2
-    times the divergences of a token's two distributions, in both directions (Liang et al. 2021, equations 1 to 4).
+    features (tokens, d_model), weight (vocabulary, d_model), bias (vocabulary,) or None, reference (tokens,), of which
+    those that are `ignore` do not count. With `r_drop` > 0 the tokens are those of two passes, and to the cross-entropy
+    comes r_drop / 2 times the divergences of a token's two distributions, in both directions (Liang et al. 2021,
+    equations 1 to 4).
     """
     kind = features.device.type
     if torch.is_autocast_enabled(kind):
@@ -82,7 +47,8 @@ def smoothed_cross_entropy(
         features, weight, bias = features.detach(), weight.detach(), None if bias is None else bias.detach()
     # What is to be exact in `_Fused` says so itself; autocast would round it.
     with torch.autocast(kind, enabled=False):
-        return _Fused.apply(features, weight, bias, reference, smoothing, r_drop)
+        real = torch.ones_like(reference, dtype=torch.bool) if ignore is None else reference != ignore
+        return _Fused.apply(features, weight, bias, reference, real, smoothing, r_drop)
 
 
 class _Fused(torch.autograd.Function):
@@ -95,6 +61,7 @@ class _Fused(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         reference: Tensor,
+        real: Tensor,
         smoothing: float,
         r_drop: float,
     ) -> tuple[Tensor, Tensor]:
@@ -103,7 +70,6 @@ class _Fused(torch.autograd.Function):
         other = smoothing / (vocabulary - 1)
         matrix = weight.detach().to(kind)
         offset = None if bias is None else bias.detach().to(kind)
-        real = reference != PAD
         # For one token with logits z and reference y: loss = lse(z) - (1 - eps - other) z_y - other * sum_v z_v, and
         # d loss / d z = softmax(z) - (1 - eps - other) [v = y] - other. The last, constant part is treated apart.
         on_reference = 1.0 - smoothing - other
@@ -160,6 +126,7 @@ class _Fused(torch.autograd.Function):
             feature_gradient * upstream.to(feature_gradient.dtype),
             (weight_gradient * upstream).to(weight_type),
             None if bias_gradient is None else (bias_gradient * upstream).to(bias_type),
+            None,
             None,
             None,
             None,

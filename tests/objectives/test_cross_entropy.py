@@ -1,4 +1,4 @@
-"""The objective: label-smoothed cross-entropy by its definition, and its gradient, whatever the chunks."""
+"""Label-smoothed cross-entropy by its definition, and its gradient, whatever the chunks."""
 
 import math
 
@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, linear
 
 from heedful.models import Transformer, TransformerSettings
+from heedful.objectives import sequence_loss, smoothed_cross_entropy
 from heedful.text.special import PAD
-from heedful.training import objective
-from heedful.training.objective import smoothed_cross_entropy
 
 TOKENS, WIDTH, VOCABULARY = 9, 6, 13
 REFERENCE = torch.tensor([5, 2, PAD, 12, 1, PAD, 7, 7, 2])
@@ -44,7 +43,7 @@ def _with_gradients(loss: Tensor, inputs: list[Tensor | None]) -> list[Tensor]:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
 @pytest.mark.parametrize("chunk", [1, 2, 4, 9, 512])
 def test_it_is_its_definition_whatever_the_chunks(monkeypatch, bias, smoothing, chunk):
-    monkeypatch.setattr(objective, "CHUNK", chunk)
+    monkeypatch.setattr("heedful.objectives.cross_entropy.CHUNK", chunk)
     inputs = _inputs(bias)
     smoothed, likelihood = smoothed_cross_entropy(*inputs, REFERENCE, smoothing)
     expected, expected_likelihood = definition(linear(*inputs), REFERENCE, smoothing)
@@ -54,6 +53,15 @@ def test_it_is_its_definition_whatever_the_chunks(monkeypatch, bias, smoothing, 
         _with_gradients(smoothed / 7, inputs), _with_gradients(expected / 7, inputs), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_other_numbers_or_none_may_be_what_does_not_count():
+    inputs = _inputs(bias=True)
+    labels = torch.tensor([0, 3, 12, 0, 5, 7, 1, 1, 0])
+    everything = cross_entropy(linear(*inputs), labels, reduction="sum")
+    torch.testing.assert_close(smoothed_cross_entropy(*inputs, labels, ignore=None)[0], everything)
+    without_one = cross_entropy(linear(*inputs), labels, reduction="sum", ignore_index=1)
+    torch.testing.assert_close(smoothed_cross_entropy(*inputs, labels, ignore=1)[0], without_one)
 
 
 def test_without_smoothing_it_is_pytorchs_cross_entropy():
@@ -168,7 +176,7 @@ def test_the_loss_of_a_model_is_that_of_its_logits():
     model = Transformer(settings, VOCABULARY, VOCABULARY).double()
     source = torch.tensor([[4, 5, 2], [6, 2, 0]])
     target, reference = torch.tensor([[1, 7, 8], [1, 9, 0]]), torch.tensor([[7, 8, 2], [9, 2, 0]])
-    loss = objective.loss(model, source, target, reference, 0.1)
+    loss = sequence_loss(model, source, target, reference, 0.1)
     smoothed, likelihood = definition(model(source, target).flatten(0, 1), reference.flatten(), 0.1)
     assert loss.tokens == 5
     torch.testing.assert_close(loss.likelihood, likelihood)
@@ -184,7 +192,7 @@ def test_the_loss_of_a_model_is_that_of_its_logits():
 @pytest.mark.parametrize("chunk", [2, 4, 6, 512])
 def test_r_drop_is_its_definition_whatever_the_chunks(monkeypatch, bias, chunk):
     """Liang et al. 2021, equations 1 to 4: two cross-entropies, and alpha / 2 of both divergences."""
-    monkeypatch.setattr(objective, "CHUNK", chunk)
+    monkeypatch.setattr("heedful.objectives.cross_entropy.CHUNK", chunk)
     first, weight, offset = inputs = _inputs(bias)
     second = torch.randn_like(first, requires_grad=True)
     both = torch.cat((first, second))
@@ -209,7 +217,7 @@ def test_r_drop_of_a_model_without_dropout_adds_nothing():
     model = Transformer(settings, 11, 11).double()
     source, target = torch.randint(4, 11, (2, 3, 5))
     batch = source, target, target.roll(-1, 1)
-    plain, twice = objective.loss(model, *batch, 0.1), objective.loss(model, *batch, 0.1, r_drop=5.0)
+    plain, twice = sequence_loss(model, *batch, 0.1), sequence_loss(model, *batch, 0.1, r_drop=5.0)
     torch.testing.assert_close(twice.smoothed, plain.smoothed, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(twice.likelihood, plain.likelihood, rtol=1e-12, atol=1e-12)
     assert twice.tokens == plain.tokens
