@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from heedful.attention.attending import Attending
+
 
 class State(Protocol):
     """What a decoder remembers between two steps, one row for each hypothesis."""
@@ -119,6 +121,17 @@ class SequenceToSequence(nn.Module, ABC):
     @abstractmethod
     def features(self, source: Tensor, target: Tensor) -> Tensor:
         """Give the vectors (batch, target_length, d_model) that `output` turns into logits."""
+
+    def source_attention(self) -> list[str]:
+        """Give the names of the modules by which the decoder attends to the source, its first layer first.
+
+        Those called `cross_attention`; where there are none, those in `decoder` called `self_attention`, which attend
+        to source and target in one. A model that calls its modules otherwise says so; one without attention gives none.
+        """
+        names = [name for name, module in self.named_modules() if isinstance(module, Attending)]
+        return [name for name in names if name.endswith("cross_attention")] or [
+            name for name in names if name.startswith("decoder.") and name.endswith("self_attention")
+        ]
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Give the logits (batch, target_length, vocabulary) of every target position at once."""

@@ -6,9 +6,9 @@ SHIFT-ATT (Chen et al. 2020, "Accurate Word Alignment Induction from Neural Mach
 position that predicts y_t is NAIVE-ATT. Heads are averaged (Garg et al. 2019, "Jointly Learning to Align and Translate
 with Transformer Models").
 
-It works for every model that attends to the source in modules named `cross_attention`, or, decoder-only, in
-`self_attention` over source and target in one. Of a token's weights on the source, the largest is its link; words are
-linked if any of their tokens are.
+It works for every model that says which modules attend to the source (`SequenceToSequence.source_attention`); of a
+decoder that attends step by step, the steps are put together. Of a token's weights on the source, the largest is its
+link; words are linked if any of their tokens are.
 """
 
 from bisect import bisect_right
@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from heedful.attention import MultiHeadAttention, observe
+from heedful.attention import observe
 from heedful.errors import HeedfulError
 from heedful.models.face import SequenceToSequence
 from heedful.settings import Settings
@@ -83,7 +83,7 @@ def cross_attention(
     read = read[:, : model.maximum_length]
     with torch.no_grad(), observe(model, name) as seen:
         model.features(source, read)
-    record = seen[name]
+    record = seen.joined(name)
     # In a decoder-only model the queries, and the keys, of the source stand before those of the target.
     first = record.shape[2] - read.shape[1]
     rows = slice(1, None) if settings.method == "shift" else slice(target.shape[1])
@@ -169,11 +169,7 @@ def _size(tokenizer: Tokenizer, token: int) -> int:
 
 def _modules(model: SequenceToSequence) -> list[str]:
     """The names of the modules by which a decoder attends to the source, the first layer first."""
-    names = [name for name, module in model.named_modules() if isinstance(module, MultiHeadAttention)]
-    cross = [name for name in names if name.endswith("cross_attention")]
-    found = cross or [
-        name for name in names if name.startswith("decoder.") and name.endswith("self_attention")
-    ]
+    found = model.source_attention()
     if not found:
         raise HeedfulError(
             "This model has no attention to the source, so there is nothing to align words by, or to measure "

@@ -116,7 +116,7 @@ def test_settings_name_their_architecture_and_the_transformer_needs_no_name():
     assert type(build(decoder, 5, 5)).__name__ == "DecoderOnlyTransformer"
     assert read_settings(decoder) == decoder
     assert read_settings(decoder.model_dump()) == decoder
-    with pytest.raises(ValueError, match="architecture must be 'transformer' or 'decoder-only'"):
+    with pytest.raises(ValueError, match="architecture must be one of 'transformer', 'decoder-only', "):
         read_settings({"architecture": "perceptron"})
     with pytest.raises(ValueError, match="encoder_layers"):
         read_settings({"architecture": "decoder-only", "encoder_layers": 2})

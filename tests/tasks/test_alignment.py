@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from heedful.attention import observe
 from heedful.decoding import SearchSettings
 from heedful.errors import DataError, HeedfulError
+from heedful.models import LuongSettings, RNNsearchSettings
 from heedful.tasks import AlignmentSettings, Translator
 from heedful.tasks.alignment import NO_WORD, align_words, cross_attention, words_of_tokens
 from heedful.text import END, PAD, START, Tokenizer, TokenizerSettings
-from tests.tasks.small_model import ENGLISH, GERMAN, SETTINGS
+from tests.tasks.small_model import ENGLISH, GERMAN, SETTINGS, random_model
 
 LONG = " ".join(ENGLISH)
 SOURCE = torch.tensor([[301, 302, 303, END], [304, 305, END, PAD]])
@@ -192,3 +193,39 @@ def test_what_is_not_there_is_refused(translator):
         translator.attention("Red", head=2)
     with pytest.raises(DataError, match=r"The source has \d+ tokens"):
         translator.attention(LONG)
+
+
+# Recurrent models attend step by step, or, without input feeding, at once
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RNNsearchSettings(
+            d_embedding=8, d_hidden=8, d_attention=8, d_readout=8, maximum_length=48, start="glorot"
+        ),
+        LuongSettings(d_embedding=8, d_hidden=8, layers=1, maximum_length=48, start="glorot"),
+        LuongSettings(d_embedding=8, d_hidden=8, layers=1, maximum_length=48, input_feeding=False),
+    ],
+    ids=["rnnsearch", "luong", "luong without feeding"],
+)
+def test_a_recurrent_model_aligns_and_pays_for_coverage(settings, tokenizer):
+    model = random_model(settings, len(tokenizer), len(tokenizer))
+    weights = cross_attention(model, SOURCE, TARGET, AlignmentSettings(method="plain", layer="last"))
+    assert weights.shape == (2, 1, 5, 4)
+    assert weights[1, 0, :, 3].max() == 0  # padding
+    shift = cross_attention(model, SOURCE, TARGET, AlignmentSettings(method="shift"))
+    torch.testing.assert_close(shift[:, :, :-1], weights[:, :, 1:])
+    translator = Translator(model, tokenizer, tokenizer.for_language("de"), languages=("en", "de"))
+    search = SearchSettings(beam=3, coverage_penalty=0.2, maximum_length_add=4)
+    for answer in translator.answers(ENGLISH, search=search, alignment=AlignmentSettings()):
+        assert re.fullmatch(r"(\d+-\d+( \d+-\d+)*)?", answer.candidates[0].pharaoh)
+
+
+def test_a_model_without_attention_has_nothing_to_align_by(tokenizer):
+    settings = RNNsearchSettings(
+        d_embedding=8, d_hidden=8, d_readout=8, attention="none", maximum_length=48, start="glorot"
+    )
+    model = random_model(settings, len(tokenizer), len(tokenizer))
+    with pytest.raises(HeedfulError, match="no attention to the source"):
+        cross_attention(model, SOURCE, TARGET)
