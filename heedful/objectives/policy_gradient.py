@@ -22,7 +22,7 @@ class PolicyGradient(NamedTuple):
 
 
 def advantages(rewards: Tensor, values: Tensor, discount: float, trace: float) -> Tensor:
-    """Give the generalised advantages (worlds, time) of rewards and values (worlds, time); after the end all is worth 0.
+    """Give the generalised advantages of rewards and values, all (worlds, time); after the end all is worth 0.
 
     discount: gamma, trace: lambda of the equation
 

@@ -36,6 +36,18 @@ TASKS = {
         "translation_folder:TranslationConfig",
         "translator:load",
     ),
+    "recall": TaskKind(
+        "recall:RecallSettings", "recall:Recall", "recall_folder:RecallConfig", "recall_folder:load"
+    ),
+    "few-shot": TaskKind(
+        "few_shot:FewShotSettings",
+        "few_shot:FewShot",
+        "few_shot_folder:FewShotConfig",
+        "few_shot_folder:load",
+    ),
+    "bandits": TaskKind(
+        "bandits:ActingSettings", "bandits:Acting", "bandits_folder:ActingConfig", "bandits_folder:load"
+    ),
 }
 
 
