@@ -23,6 +23,7 @@ from heedful.cli import (
     evaluate,
     predict,
     recipes,
+    recombine,
     score,
     shortlist,
     train,
@@ -51,6 +52,7 @@ app.command(rich_help_panel="Models")(compile.compile)
 app.command(rich_help_panel="Recipes and data")(recipes.recipes)
 app.command(rich_help_panel="Recipes and data")(data.data)
 app.command(rich_help_panel="Recipes and data", context_settings=_FREE)(check.check)
+app.command(rich_help_panel="Recipes and data")(recombine.recombine)
 app.command(rich_help_panel="To look at")(demo.demo)
 app.command(rich_help_panel="To look at")(bpe.bpe)
 

@@ -54,7 +54,7 @@ def evaluate(
     references, names = list(lines(reference)), [name.strip() for name in metrics.split(",") if name.strip()]
     translator = None
     if model is not None:
-        from heedful.tasks import load
+        from heedful.tasks.translator import load
 
         translator = load(model, device=device, engine=engine, precision=precision, shortlist=shortlist)
         language = language or translator.languages[1]

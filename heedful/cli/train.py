@@ -103,10 +103,11 @@ def _evaluate(task: "Task", run: "Run", recipe: "Recipe") -> None:
     import json
 
     from heedful import durable
+    from heedful.machine import resolve_device
     from heedful.tasks.model_folder import add_scores
     from heedful.tasks.registry import config_of
 
-    scores = task.evaluate(run.model, recipe.training.device)
+    scores = task.evaluate(run.model, resolve_device(recipe.training.device))
     told = {name: [score.to_dict() for score in found] for name, found in scores.items()}
     add_scores(run.model, config_of(recipe.task), told)
     durable.write_text(run.evaluation, json.dumps(told, ensure_ascii=False, indent=1) + "\n")

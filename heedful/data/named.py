@@ -10,12 +10,13 @@ no sum known here: it is trusted at its first use, and must then stay the same.
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from heedful.data.corpus import CorpusSettings
+from heedful.data import recombination, sigmorphon
+from heedful.data.corpus import CorpusSettings, read_pairs
 from heedful.data.fetch import Remote, UnreachableError, cache_folder, fetch, find
 from heedful.data.prepare import concatenate, extract, split_archive
 from heedful.errors import DataError
@@ -60,8 +61,8 @@ class _Source:
 
 
 def list_names() -> tuple[Listing, ...]:
-    """Every name that `resolve` knows."""
-    return tuple(listing for listing, _ in _SETS.values())
+    """Every name that `resolve` knows, and the sets of tasks that do not read pairs."""
+    return (*(listing for listing, _ in _SETS.values()), *_OF_OTHER_TASKS.values())
 
 
 def resolve(name: str, progress: bool = True) -> NamedData:
@@ -70,6 +71,8 @@ def resolve(name: str, progress: bool = True) -> NamedData:
     Raises DataError for an unknown name (naming the nearest), for a file with a wrong sum, and for train or validation
     that cannot be had; a test set that cannot be had is left out and named in `unavailable`.
     """
+    if name in _OF_OTHER_TASKS:
+        raise DataError(f"{name} holds no pairs of texts: {_OF_OTHER_TASKS[name].description}.")
     if name not in _SETS:
         near = difflib.get_close_matches(name, _SETS, n=1)
         raise DataError(
@@ -191,6 +194,62 @@ def _enja(source: str, target: str) -> _Source:
     return _Source((source, target), ("train",), "dev", ("test",), read)
 
 
+# --- Multi30k and Tatoeba together: captions and everyday sentences, so that there are short and long ones
+
+
+def _multi30k_tatoeba(source: str, target: str) -> _Source:
+    parts = {"multi30k": _multi30k(source, target), "tatoeba": _tatoeba(source, target)}
+
+    def read(split: str, progress: bool) -> CorpusSettings:
+        if split != "validation":
+            name, _, own_split = split.partition(".")
+            return parts[name].read(own_split, progress)
+        # A recipe validates on one corpus, so the two are put one after the other.
+        joined = cache_folder() / "generated" / f"multi30k-tatoeba-{source}-{target}" / "validation.tsv"
+        if not joined.is_file():
+            held_out = [part.read(part.validation, progress) for part in parts.values()]
+            _write_pairs(joined, (pair for corpus in held_out for pair in read_pairs(corpus)))
+        return CorpusSettings(pairs=joined)
+
+    def named(splits: Callable[[_Source], tuple[str, ...]]) -> tuple[str, ...]:
+        return tuple(f"{name}.{split}" for name, part in parts.items() for split in splits(part))
+
+    return _Source(
+        (source, target), named(lambda part: part.train), "validation", named(lambda part: part.tests), read
+    )
+
+
+# --- SIGMORPHON 2021: github.com/sigmorphon/2021-task1, from written words to phonemes
+
+
+def _g2p(language: sigmorphon.Language, recombined: bool = False) -> _Source:
+    def read(split: str, progress: bool) -> CorpusSettings:
+        name = f"{language.size}/{language.code}_{split}.tsv"
+        path, checksum = f"sigmorphon2021_g2p/{name}.gz", language.checksum(split)
+        found = find(path, checksum, of_content=True)
+        if found is None:
+            remote = Remote(f"sigmorphon2021_g2p/{name}", f"{sigmorphon.URL}/{name}", checksum)
+            concatenate([fetch(remote, progress)], path)
+            found = _made(path, checksum)
+        return CorpusSettings(pairs=found)
+
+    def read_more(split: str, progress: bool) -> CorpusSettings:
+        if split == "recombined":
+            name = f"sigmorphon2021-g2p-{language.code}-v{recombination.VERSION}"
+            made = cache_folder() / "generated" / name / "recombined.tsv"
+            if not made.is_file():
+                words = read_pairs(read("train", progress))
+                _write_pairs(made, recombination.recombined_words(words, sigmorphon.RECOMBINED))
+            return CorpusSettings(pairs=made)
+        # Given words are drawn as often as made ones.
+        weight = sigmorphon.RECOMBINED / sigmorphon.PAIRS[language.size][0] if split == "train" else 1.0
+        return read(split, progress).model_copy(update={"weight": weight})
+
+    if recombined:
+        return _Source((None, None), ("train", "recombined"), "dev", ("test",), read_more)
+    return _Source((None, None), ("train",), "dev", ("test",), read)
+
+
 # --- WMT 2014: the shared task's own archives, raw text
 
 _WMT_ARCHIVES = {  # name: (address, sum, size in bytes)
@@ -294,6 +353,12 @@ def _generated(name: str, split: str, write: Callable[[Path], None]) -> CorpusSe
     return CorpusSettings(pairs=folder / f"{split}.tsv")
 
 
+def _write_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
+    from heedful.data.dates import write_rows  # its calendar data are not needed to read other corpora
+
+    write_rows(path, pairs)
+
+
 def _sides(file: Callable[[str], Path], source: str, target: str) -> CorpusSettings:
     return CorpusSettings(source=file(source), target=file(target))
 
@@ -336,6 +401,14 @@ def _sets() -> dict[str, tuple[Listing, _Source]]:
             "CC BY 2.0 FR; attribute www.manythings.org/anki and tatoeba.org",
             _tatoeba(source, target),
         )
+    for source, target in (("en", "de"), ("de", "en"), ("en", "fr"), ("fr", "en")):
+        add(
+            f"multi30k-tatoeba-{source}-{target}",
+            "multi30k and tatoeba in one, for short sentences and long ones",
+            "the sums of both",
+            f"{_FLICKR_TERMS}; CC BY 2.0 FR",
+            _multi30k_tatoeba(source, target),
+        )
     for source, target in (("en", "ja"), ("ja", "en")):
         add(
             f"small-parallel-{source}-{target}",
@@ -357,6 +430,23 @@ def _sets() -> dict[str, tuple[Listing, _Source]]:
             _WMT_TERMS,
             _wmt14(source, target),
         )
+    for language in sigmorphon.LANGUAGES:
+        train, dev, test = sigmorphon.PAIRS[language.size]
+        add(
+            f"sigmorphon2021-g2p-{language.code}",
+            f"{language.name}: words and their phonemes (SIGMORPHON 2021, task 1, {language.size})",
+            f"{train:,} / {dev:,} / {test:,} words",
+            "CC BY-SA 3.0 (Wiktionary)",
+            _g2p(language),
+        )
+        if language.size == "low":
+            add(
+                f"sigmorphon2021-g2p-{language.code}-recombined",
+                f"the same {language.name}, and words made of parts of its train (see `heedful recombine`)",
+                f"{train:,} and {sigmorphon.RECOMBINED:,} made here / {dev:,} / {test:,} words",
+                "CC BY-SA 3.0 (Wiktionary)",
+                _g2p(language, recombined=True),
+            )
     add(
         "dates",
         "dates in many languages and styles, and the same in ISO 8601; generated here from CLDR",
@@ -377,3 +467,20 @@ def _sets() -> dict[str, tuple[Listing, _Source]]:
 
 
 _SETS = _sets()
+
+# What tasks of another kind fetch by themselves, by data.name of their recipes.
+_OF_OTHER_TASKS = {
+    "babi": Listing(
+        "babi",
+        "questions over stories, 20 tasks in English; for recipes of the task recall, fetched when one is trained",
+        "20 x 900 / 100 / 1,000 questions; 0.6 MB",
+        "CC BY 3.0 (Facebook, Inc.)",
+    ),
+    "omniglot": Listing(
+        "omniglot",
+        "handwritten characters of 50 alphabets, 20 drawings of each; for recipes of the task few-shot, fetched when "
+        "one is trained",
+        "1,028 / 172 / 423 characters (Vinyals et al. 2016); 14 MB",
+        "MIT (Brenden Lake)",
+    ),
+}

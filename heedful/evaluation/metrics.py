@@ -4,6 +4,7 @@
     chrf                 chrF2: character n-grams up to 6, recall weighing double (Popovic 2015, 2016)
     ter                  translation edit rate with shifts, case ignored; lower is better (Snover et al. 2006)
     exact-match          percentage of lines that equal their reference
+    wer, per, cer        error rates of transduction: of lines, of tokens between spaces, of characters; lower is better
     bleu-moses-lc        multi-bleu.perl on lowercased, normalised, Moses-tokenised text (papers on Multi30k)
     bleu-compound-split  multi-bleu.perl on Moses-tokenised text with compounds split (papers on WMT14)
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from heedful.errors import RecipeError
 from heedful.evaluation.confidence import Statistics
+from heedful.evaluation.error_rates import character_error_rate, phoneme_error_rate, word_error_rate
 from heedful.evaluation.moses import compound_split_text, lowercased_text
 
 if TYPE_CHECKING:
@@ -183,6 +185,17 @@ METRICS: dict[str, MetricKind] = {
     "chrf": MetricKind("chrF2, raw cased text", _chrf),
     "ter": MetricKind("translation edit rate, case ignored, lower is better", _ter, lower_is_better=True),
     "exact-match": MetricKind("percentage of lines equal to their reference", _exact_match),
+    "wer": MetricKind(
+        "percentage of lines not equal to their reference, lower is better",
+        word_error_rate,
+        lower_is_better=True,
+    ),
+    "per": MetricKind(
+        "edits for each token between spaces, lower is better", phoneme_error_rate, lower_is_better=True
+    ),
+    "cer": MetricKind(
+        "edits for each character, lower is better", character_error_rate, lower_is_better=True
+    ),
     "bleu-moses-lc": MetricKind(
         "multi-bleu, lowercased Moses tokens: compare with papers on Multi30k only", _bleu_moses_lc
     ),

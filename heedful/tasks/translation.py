@@ -32,7 +32,8 @@ from heedful.settings import Settings
 from heedful.tasks import translation_folder
 from heedful.tasks.face import Listener, Objective, Task, TaskSettings
 from heedful.tasks.translator import Translator, load
-from heedful.text.tokenizer import VARIANTS, Tokenizer, TokenizerSettings
+from heedful.text.settings import SidesSettings
+from heedful.text.tokenizer import VARIANTS, Tokenizer
 
 _WINDOW = 8192  # pairs that are encoded together
 
@@ -78,7 +79,7 @@ class TranslationSettings(TaskSettings):
 
     task: Literal["translation"] = Field(default="translation", description="what the model is for")
     data: DataSettings
-    tokenizer: TokenizerSettings = TokenizerSettings()
+    tokenizer: SidesSettings = SidesSettings()
     model: ModelSettings = TransformerSettings()
     search: SearchSettings = SearchSettings()
     metrics: tuple[str, ...] = ("bleu", "chrf", "ter")
@@ -156,7 +157,7 @@ class Translation(Task):
         """The training batches."""
         weighted = [(store, corpus.weight) for store, corpus in zip(self._stores, self.train, strict=True)]
         expand = None
-        if self.settings.tokenizer.dropout:
+        if self.settings.tokenizer.sampling:
             words = json.loads(self._words().read_text(encoding="utf-8"))
             expand = partial(_sampled, self.tokenizers, words)
         return Batches(weighted, self.settings.data.batches, seed, expand=expand)
@@ -264,13 +265,13 @@ class Translation(Task):
             yield from checked_pairs(corpus, report)
 
     def _learn(self) -> tuple[Tokenizer, Tokenizer]:
-        settings, (source, target) = self.settings.tokenizer, self.languages
+        (source, target), (settings, of_target) = self.languages, self.settings.tokenizer.sides
 
         def side(number: int) -> Iterator[str]:
             return (pair[number] for pair in self._pairs(self.train))
 
         if not settings.joint:
-            return Tokenizer.train(side(0), settings, source), Tokenizer.train(side(1), settings, target)
+            return Tokenizer.train(side(0), settings, source), Tokenizer.train(side(1), of_target, target)
         if source is None or target is None or source == target:
             both = (text for pair in self._pairs(self.train) for text in pair)
             tokenizer = Tokenizer.train(both, settings, source or target)
@@ -300,7 +301,7 @@ class Translation(Task):
 
         def encode(texts: Sequence[str], side: int) -> list[list[int]]:
             tokenizer = self.tokenizers[side]
-            if not self.settings.tokenizer.dropout:
+            if not self.settings.tokenizer.sampling:
                 return tokenizer.encode_batch(texts)
             known = words[side]
             return [[known.setdefault(word, len(known)) for word in tokenizer.words(text)] for text in texts]

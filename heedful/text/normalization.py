@@ -1,6 +1,7 @@
 """Normalisation as named steps, applied in order; what can be undone is undone on the way out.
 
-- `nfc`, `nfkc`: Unicode normalisation forms (UAX 15). NFC only changes how a character is encoded.
+- `nfc`, `nfkc`, `nfd`: Unicode normalisation forms (UAX 15). NFC only changes how a character is encoded; NFD sets
+  letters apart from their marks (ā is a and ¯) and spells Korean syllables by their letters. None is undone.
 - `lowercase`: Unicode lower case. Not undone.
 - `moses`: the Moses scripts `normalize-punctuation` and `tokenizer` (`text/moses.py`), as the
   translation literature prepares its data. Undone by the Moses detokeniser, which is right for running text
@@ -14,7 +15,7 @@ from typing import Literal
 from heedful.errors import TokenizerError
 from heedful.text import moses
 
-Normalization = Literal["nfc", "nfkc", "lowercase", "moses"]
+Normalization = Literal["nfc", "nfkc", "nfd", "lowercase", "moses"]
 
 
 class Normalizer:
@@ -46,6 +47,8 @@ def _step(name: Normalization, language: str | None) -> Callable[[str], str]:
             return lambda text: unicodedata.normalize("NFC", text)
         case "nfkc":
             return lambda text: unicodedata.normalize("NFKC", text)
+        case "nfd":
+            return lambda text: unicodedata.normalize("NFD", text)
         case "lowercase":
             return str.lower
         case "moses":

@@ -6,11 +6,11 @@ from pydantic import Field, model_validator
 
 from heedful.settings import Settings
 from heedful.text.normalization import Normalization
-from heedful.text.special import SPECIAL_TOKENS
+from heedful.text.special import MASK_TOKEN, SPECIAL_TOKENS
 
-Kind = Literal["bpe", "wordpiece", "unigram", "characters", "words"]
+Kind = Literal["bpe", "wordpiece", "unigram", "characters", "words", "symbols"]
 
-# Kinds whose model can spell what it does not know as UTF-8 bytes; the other two say <unk>.
+# Kinds whose model can spell what it does not know as UTF-8 bytes; the others say <unk>.
 _SPELLS_BYTES = ("bpe", "unigram", "characters")
 
 
@@ -23,7 +23,7 @@ class TokenizerSettings(Settings):
     kind: Kind = Field(
         default="bpe",
         description="bpe (Sennrich 2016), wordpiece (longest match first, Wu 2016), unigram (Kudo 2018), "
-        "characters, or words",
+        "characters, words, or symbols (what stands between spaces, whatever it is: phonemes, actions)",
     )
     vocabulary_size: int = Field(
         default=10_000,  # joint BPE of Multi30k in the tiny-Transformer papers; large corpora use 32,000 to 37,000
@@ -37,8 +37,9 @@ class TokenizerSettings(Settings):
     )
     normalization: tuple[Normalization, ...] = Field(
         default=(),  # none: what comes out is spelt as what went in
-        description="applied in the order given: nfc, nfkc, lowercase, moses (punctuation normalisation and "
-        "tokenisation, undone by the detokeniser on the way out)",
+        description="applied in the order given: nfc, nfkc, nfd (letters apart from their marks, Korean syllables "
+        "into letters), lowercase, moses (punctuation normalisation and tokenisation, undone by the detokeniser on "
+        "the way out)",
     )
     byte_fallback: bool = Field(
         default=True,  # SentencePiece's byte_fallback; every Unicode string then survives the way there and back
@@ -51,7 +52,11 @@ class TokenizerSettings(Settings):
     min_frequency: int = Field(
         default=2,  # subword-nmt
         ge=1,
-        description="bpe and wordpiece: a pair, words: a word, seen less often does not become an entry",
+        description="bpe and wordpiece: a pair, words and symbols: a word, seen less often does not become an entry",
+    )
+    mask: bool = Field(
+        default=False,  # only masked language models use it
+        description="a fifth special token, for words that a model shall guess",
     )
     dropout: float = Field(
         default=0.0,  # Provilkov 2020: 0.1, and 0.6 for Chinese and Japanese
@@ -74,7 +79,7 @@ class TokenizerSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _no_bytes_by_default_where_impossible(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("kind") in ("wordpiece", "words"):
+        if isinstance(values, dict) and values.get("kind") in ("wordpiece", "words", "symbols"):
             return {"byte_fallback": False, **values}
         return values
 
@@ -101,6 +106,44 @@ class TokenizerSettings(Settings):
         return self
 
     @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The special tokens of every vocabulary of these settings, its first entries."""
+        return (*SPECIAL_TOKENS, MASK_TOKEN) if self.mask else SPECIAL_TOKENS
+
+    @property
     def reserved(self) -> int:
         """Entries that every vocabulary of these settings starts with: special tokens, then bytes."""
-        return len(SPECIAL_TOKENS) + (256 if self.byte_fallback else 0)
+        return len(self.special_tokens) + (256 if self.byte_fallback else 0)
+
+
+class SidesSettings(TokenizerSettings):
+    """The tokenizers of both sides: the settings themselves are those of the source, and of the target as well
+    unless `target` says otherwise.
+
+    Raises (through pydantic) for a target of its own in a vocabulary that both sides share.
+    """
+
+    target: TokenizerSettings | None = Field(
+        default=None,  # translation: one language is segmented as the other
+        description="settings of the target's tokenizer where they are others, such as characters on one side and "
+        "symbols on the other; nothing is taken over from the source's",
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> "SidesSettings":
+        if self.joint and self.target is not None:
+            raise ValueError(
+                "the target has a tokenizer of its own, so there are two vocabularies: set joint to false"
+            )
+        return self
+
+    @property
+    def sides(self) -> tuple[TokenizerSettings, TokenizerSettings]:
+        """Of the source and of the target."""
+        source = TokenizerSettings(**self.model_dump(exclude={"target"}))
+        return source, self.target or source
+
+    @property
+    def sampling(self) -> bool:
+        """Whether a side is segmented anew in each epoch."""
+        return any(side.dropout > 0 for side in self.sides)

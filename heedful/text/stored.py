@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from heedful.durable import write_text
 from heedful.errors import TokenizerError
 from heedful.text.settings import TokenizerSettings
-from heedful.text.special import SPECIAL_TOKENS
 from heedful.text.vocabulary import Vocabulary, reserved_pieces
 
 FORMAT, VERSION = "heedful tokenizer", 1
@@ -28,10 +27,12 @@ _LARGEST_FILE = 256 << 20  # bytes; a million entries with their merges take abo
 
 def to_json(settings: TokenizerSettings, vocabulary: Vocabulary, language: str | None) -> dict[str, Any]:
     """What `from_json` reads."""
+    # Left out where there is none, so that the files of vocabularies without it, and their fingerprints, stay the same.
+    said = settings.model_dump(mode="json", exclude=None if settings.mask else {"mask"})
     return {
         "format": FORMAT,
         "version": VERSION,
-        "settings": settings.model_dump(mode="json"),
+        "settings": said,
         "language": language,
         "pieces": list(vocabulary.pieces),
         "merges": [list(pair) for pair in vocabulary.merges],
@@ -112,7 +113,7 @@ def _pieces(pieces: Any, settings: TokenizerSettings) -> tuple[str, ...]:
     for index, piece in enumerate(expected):
         found = pieces[index] if index < len(pieces) else None
         if found != piece:
-            what = "special tokens" if index < len(SPECIAL_TOKENS) else "byte tokens"
+            what = "special tokens" if index < len(settings.special_tokens) else "byte tokens"
             raise TokenizerError(
                 f"'pieces' has {found!r} at id {index}, expected {piece!r}: {what} come first"
             )

@@ -6,17 +6,18 @@
 
 The last line holds for every Unicode string, provided that the normalisation changes nothing and that no
 character is unknown: always with byte fallback; else where every character (`bpe`, `unigram`, `characters`,
-`wordpiece`) or every word (`words`) is an entry, that is, where no id is `UNKNOWN`.
+`wordpiece`) or every word (`words`, `symbols`) is an entry, that is, where no id is `UNKNOWN`.
 
 `text/bpe.py` is the readable account of byte-pair encoding; this is the production path, on the
 `tokenizers` library. Only segmentation by sampling is our own, because the library's cannot be seeded.
 """
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,23 @@ from heedful.text import stored
 from heedful.text.normalization import Normalizer
 from heedful.text.sampling import bpe_dropout, draws, happens, unigram_sample
 from heedful.text.settings import TokenizerSettings
-from heedful.text.special import SPECIAL_TOKENS, UNKNOWN
+from heedful.text.special import MASK, UNKNOWN
 from heedful.text.vocabulary import Vocabulary, learn, library_tokenizer, reserved_pieces
 from heedful.text.words import mark, splitter, unmark
 
 VARIANTS = 64  # random segmentations of a word are numbered 0 to 63
 _SEGMENTATIONS_KEPT = 1 << 17  # some 40 MB at most
+_CUT = "heedful-cut"  # how bytes that are no text are decoded by `word_starts`
 _LINES_AT_ONCE = 8192  # bounds the memory of the library's own records of a batch
+
+
+def _letters(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "a" * (error.end - error.start), error.end
+
+
+codecs.register_error(_CUT, _letters)
 
 
 class Tokenizer:
@@ -55,9 +66,10 @@ class Tokenizer:
         pieces = vocabulary.pieces
         self._ids = {piece: index for index, piece in enumerate(pieces)}
         reserved = len(reserved_pieces(settings))
-        self._byte_ids = range(len(SPECIAL_TOKENS), reserved)
+        special = len(settings.special_tokens)
+        self._byte_ids = range(special, reserved)
         # What each id contributes to the UTF-8 of a text: special tokens nothing.
-        self._bytes = dict.fromkeys(range(len(SPECIAL_TOKENS)), b"")
+        self._bytes = dict.fromkeys(range(special), b"")
         self._bytes |= {index: bytes([byte]) for byte, index in enumerate(self._byte_ids)}
         self._bytes |= {index: pieces[index].encode() for index in range(reserved, len(pieces))}
 
@@ -175,6 +187,21 @@ class Tokenizer:
         """The entries of ids, for people to look at: ▁ is a space, <0xE2> a byte."""
         return [self.vocabulary.pieces[index] for index in ids]
 
+    def word_starts(self, ids: Sequence[int]) -> list[bool]:
+        """For each of the ids of a text, or of a part of one, whether a word of `words` begins with it.
+
+        The first does, wherever the part was cut, and special tokens do.
+        """
+        parts = [self._bytes[index] or b"\0" for index in ids]
+        # What is left of a character that was cut counts as a letter: a byte each, so that places stay what they are.
+        text = b"".join(parts).decode(errors=_CUT)
+        words = self._splitter.pre_tokenize_str(text)
+        starts = set(accumulate((len(word.encode()) for word, _ in words), initial=0))
+        places = accumulate(map(len, parts), initial=0)
+        return [
+            place in starts or not self._bytes[index] for index, place in zip(ids, places, strict=False)
+        ]
+
     # Files
 
     def to_json(self) -> dict[str, Any]:
@@ -237,7 +264,8 @@ class Tokenizer:
 
 
 def _splitter(settings: TokenizerSettings) -> PreTokenizer:
-    return splitter(split_digits=settings.split_digits, at_spaces_only="moses" in settings.normalization)
+    at_spaces_only = settings.kind == "symbols" or "moses" in settings.normalization
+    return splitter(split_digits=settings.split_digits, at_spaces_only=at_spaces_only)
 
 
 def _checked(text: str) -> str:

@@ -1,7 +1,7 @@
 """What a tokenizer has learned: its entries in the order of their ids, and how words are made of them.
 
 Learning and segmenting is done by the `tokenizers` library; this file says what it is asked for, and lays
-out the result the same way for every kind: special tokens (ids 0 to 3), then the 256 byte tokens where the
+out the result the same way for every kind: special tokens (ids 0 to 3, or 4), then the 256 byte tokens where the
 settings ask for them, then what was learned.
 """
 
@@ -41,7 +41,7 @@ class Vocabulary:
 
 def reserved_pieces(settings: TokenizerSettings) -> tuple[str, ...]:
     """The entries that come first: special tokens, and bytes where the settings ask for them."""
-    return SPECIAL_TOKENS + (BYTE_TOKENS if settings.byte_fallback else ())
+    return settings.special_tokens + (BYTE_TOKENS if settings.byte_fallback else ())
 
 
 def learn(marked: Iterable[str], settings: TokenizerSettings, splitter: PreTokenizer) -> Vocabulary:
@@ -73,7 +73,7 @@ def learn(marked: Iterable[str], settings: TokenizerSettings, splitter: PreToken
                 show_progress=False,
             )
             library = LibraryTokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS[UNKNOWN]))
-        case "words":
+        case "words" | "symbols":
             trainer = trainers.WordLevelTrainer(
                 vocab_size=size, min_frequency=settings.min_frequency, show_progress=False
             )
@@ -104,7 +104,7 @@ def library_tokenizer(
             model = models.WordPiece(
                 ids, unk_token=unknown, max_input_chars_per_word=2 * LONGEST, continuing_subword_prefix=""
             )
-        case "words":
+        case "words" | "symbols":
             model = models.WordLevel(ids, unk_token=unknown)
     library = LibraryTokenizer(model)
     library.pre_tokenizer = splitter

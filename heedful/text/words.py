@@ -54,7 +54,8 @@ def splitter(*, split_digits: bool, at_spaces_only: bool) -> PreTokenizer:
 
     Args:
         split_digits: every digit is a word.
-        at_spaces_only: for text that already is tokenised (by Moses): words are what stands between spaces.
+        at_spaces_only: for text that already is tokenised (by Moses, or symbols): words are what stands between
+            spaces.
     """
     spaces = f"{SPACE}{_UP_TO}(?={SPACE})"  # a run of spaces but for the last, which belongs to what follows
     if at_spaces_only:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.data import named
+from heedful.data import named, sigmorphon
 from heedful.data.corpus import read_pairs
 from heedful.data.fetch import Remote, cache_folder, fetch
 from heedful.data.named import list_names, resolve
@@ -98,10 +98,40 @@ def test_multi30k_is_downloaded_and_its_sums_are_those_of_the_source(mirror, sit
         ("tatoeba-en-de", [164_344, 2_423, 2_430]),
         ("tatoeba-en-fr", [162_588, 2_279]),
         ("small-parallel-en-ja", [50_000, 500, 500]),
+        ("multi30k-tatoeba-en-de", [29_000, 164_344, 1_014 + 2_423, 1_000, 1_000]),
+        ("sigmorphon2021-g2p-eng_us", [33_344, 4_168, 4_168]),
+        ("sigmorphon2021-g2p-kor", [8_000, 1_000, 1_000]),
+        ("sigmorphon2021-g2p-ady", [800, 100, 100]),
+        ("sigmorphon2021-g2p-ady-recombined", [800, 12_000, 100, 100]),
     ],
 )
 def test_the_other_sets_of_the_mirror_have_their_sizes(name, expected):
     assert sizes(resolve(name))[: len(expected)] == expected
+
+
+@pytest.mark.usefixtures("offline")
+def test_both_parts_of_a_set_are_held_out_and_tested():
+    data = resolve("multi30k-tatoeba-de-en")
+    assert list(data.tests)[-1] == "tatoeba.test"
+    assert {"multi30k.test_2016_flickr", "multi30k.test_2017_flickr"} <= set(data.tests)
+    validation = list(read_pairs(data.validation))
+    assert validation[0] == next(read_pairs(resolve("multi30k-de-en").validation))
+    assert validation[1014:] == list(read_pairs(resolve("tatoeba-de-en").validation))
+
+
+@pytest.mark.parametrize("language", sigmorphon.LANGUAGES, ids=lambda language: language.code)
+def test_g2p_is_downloaded_as_published_and_its_sums_are_those_of_the_source(
+    language: sigmorphon.Language, mirror, site, monkeypatch
+):
+    monkeypatch.setattr(sigmorphon, "URL", site.address)
+    for split in PARTS:
+        name = f"{language.size}/{language.code}_{split}.tsv"
+        site.files[name] = gzip.decompress((mirror / f"sigmorphon2021_g2p/{name}.gz").read_bytes())
+    data = resolve(f"sigmorphon2021-g2p-{language.code}")
+    assert sizes(data) == list(sigmorphon.PAIRS[language.size])
+    assert len(site.asked) == 3
+    for _, phonemes in read_pairs(data.train[0]):
+        assert phonemes.split(" ") == phonemes.split()
 
 
 def test_tatoeba_is_split_from_its_archive_into_the_very_files_of_the_mirror(mirror, site, monkeypatch):
