@@ -257,7 +257,9 @@ def report(growth: str, found: dict[str, dict[int, Result]]) -> None:
 def draw(growth: str, found: dict[str, dict[int, Result]], folder: Path) -> None:
     """One figure: each unit in a panel of its own, both axes logarithmic."""
     from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    numbers = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}")
     folder.mkdir(parents=True, exist_ok=True)
     units = list(next(iter(found["heedful"].values())))
     figure, panels = pyplot.subplots(1, len(units), figsize=(4.2 * len(units), 3.2), squeeze=False)
@@ -269,6 +271,13 @@ def draw(growth: str, found: dict[str, dict[int, Result]], folder: Path) -> None
         panel.set_xlabel(GROWTHS[growth][0])
         panel.set_ylabel(unit)
         panel.set_ylim(bottom=0.5 * panel.get_ylim()[0])
+        panel.set_xticks(list(next(iter(found.values()))))
+        panel.tick_params(axis="x", labelrotation=30)
+        panel.xaxis.set_major_formatter(numbers)
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(numbers)
+        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.grid(alpha=0.3)
         panel.legend()
     figure.suptitle(growth)
