@@ -12,6 +12,8 @@ Both are measured in benchmarks/RESULTS.md. Elsewhere than on Linux with glibc t
 import ctypes
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -44,6 +46,16 @@ def _keep_memory() -> None:
     mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     mallopt(_M_TOP_PAD, 64 * 2**20)
+
+
+def cores() -> int:
+    """How many processors this process may use: those of its affinity, and no more than its control group's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # "max 100000": no quota
+        # Of a container, which sees its own group as the root.
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        allowed = min(allowed, max(1, int(quota) // int(period)))
+    return allowed
 
 
 def native_bfloat16(device: str) -> bool:

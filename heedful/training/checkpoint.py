@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.durable import flush
 from heedful.errors import CheckpointError, TrainingError
@@ -83,6 +83,14 @@ class Checkpoints:
             self.path(step).rename(doomed)
         for unfinished in self.folder.glob(".unfinished-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def buffers_of(model: nn.Module) -> dict[str, Tensor]:
+    """What a model remembers that is no parameter, such as the statistics of batch normalisation, by name."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    return {
+        name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name not in parameters
+    }
 
 
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -58,10 +58,13 @@ def child(annotation: Any, key: str | int) -> Any:
     """The type of what stands under `key`; None where there is no such setting."""
     if isinstance(key, int):
         return list_of(annotation)
-    for settings in tables(annotation):
-        if key in settings.model_fields:
-            return settings.model_fields[key].annotation
-    return dict_of(annotation)
+    # Architectures may have settings of one name: what any of them admits is admitted here, and pydantic decides.
+    found = [
+        settings.model_fields[key].annotation
+        for settings in tables(annotation)
+        if key in settings.model_fields
+    ]
+    return Union[tuple(found)] if found else dict_of(annotation)  # noqa: UP007 -- of as many as there are
 
 
 def at(annotation: Any, place: Place) -> Any:

@@ -1,4 +1,4 @@
-"""The optimizer: AdamW for all weights, or Muon for the hidden matrices and AdamW for the rest.
+"""The optimizer: AdamW for all weights, or Muon for the hidden matrices and AdamW for the rest, or plain SGD.
 
 Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks") makes of a matrix's momentum M the
 orthogonal matrix that is nearest to it, so that an update changes all directions alike:
@@ -11,16 +11,21 @@ The last line is that of Liu et al. 2025, "Muon is Scalable for LLM Training", s
 as large as AdamW's, so that its rate and weight decay serve both. AdamW updates embeddings, the output layer, biases,
 norms and tables of relative positions. Unlike `torch.optim.Muon`, which multiplies in bfloat16 on every machine, this
 one does so only where it is native, and takes W^Q, W^K and W^V for three matrices although they lie in one tensor.
+
+When a model is fine-tuned, its lower layers can learn more slowly (Howard and Ruder 2018, "Universal Language Model
+Fine-tuning for Text Classification", section 3.2): layer l of L learns with rate * layer_decay^(L - l).
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from heedful.attention import MultiHeadAttention
+from heedful.errors import RecipeError
 from heedful.layers import FeedForward
 from heedful.machine import native_bfloat16
 from heedful.training.settings import TrainingSettings
@@ -33,16 +38,16 @@ STACKED = {"cpu": 2**17, "cuda": 2**24}
 
 
 class Optimizer:
-    """Updates the weights of a model by their gradients: AdamW all of them, or those that are not Muon's."""
+    """Updates the weights of a model by their gradients: `torchs` all of them, or those that are not Muon's."""
 
-    def __init__(self, model: nn.Module, adamw: torch.optim.AdamW, muon: "Muon | None" = None) -> None:
-        self.parameters, self.adamw, self.muon = dict(model.named_parameters()), adamw, muon
+    def __init__(self, model: nn.Module, torchs: torch.optim.Optimizer, muon: "Muon | None" = None) -> None:
+        self.parameters, self.torchs, self.muon = dict(model.named_parameters()), torchs, muon
 
     def step(self, rate: float) -> None:
         """Update the weights with this learning rate."""
-        for group in self.adamw.param_groups:
-            group["lr"] = rate
-        self.adamw.step()
+        for group in self.torchs.param_groups:
+            group["lr"] = rate * group.get("share", 1.0)
+        self.torchs.step()
         if self.muon is not None:
             self.muon.step(rate)
 
@@ -65,19 +70,42 @@ class Optimizer:
             if path.startswith("optimizer/"):
                 _, key, name = path.split("/", 2)
                 parameter = self.parameters[name]
-                self._states(parameter)[parameter][key] = value.to(parameter.device, copy=True)
+                # As the parameter lies in memory (channels first or last), or a fused update would mix them up.
+                like = (
+                    torch.empty_like(parameter, dtype=value.dtype) if value.shape == parameter.shape else None
+                )
+                mine = value.to(parameter.device, copy=True) if like is None else like.copy_(value)
+                self._states(parameter)[parameter][key] = mine
 
     def _states(self, parameter: Tensor) -> defaultdict[Tensor, dict[str, Tensor]]:
         return (
-            self.muon.state if self.muon is not None and parameter in self.muon.matrices else self.adamw.state
+            self.muon.state
+            if self.muon is not None and parameter in self.muon.matrices
+            else self.torchs.state
         )
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings, precision: str) -> Optimizer:
-    """Give the optimizer of a training whose precision is "float32" or "bfloat16"."""
+    """Give the optimizer of a training whose precision is "float32" or "bfloat16".
+
+    Raises RecipeError for a decay over layers where the model does not tell which layer a weight is of.
+    """
+    shares = layer_shares(model, settings.layer_decay)
+    if settings.optimizer == "sgd":
+        return Optimizer(
+            model,
+            torch.optim.SGD(
+                _groups(model.parameters(), shares),
+                lr=1.0,
+                momentum=settings.momentum,
+                nesterov=settings.momentum > 0,
+                weight_decay=settings.weight_decay,
+                fused=True,
+            ),
+        )
     matrices = hidden_matrices(model) if settings.optimizer == "muon" else {}
     adamw = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter not in matrices],
+        _groups((parameter for parameter in model.parameters() if parameter not in matrices), shares),
         lr=1.0,
         betas=(settings.beta1, settings.beta2),
         eps=settings.epsilon,
@@ -89,7 +117,31 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, precision: str)
     # Where bfloat16 is emulated it is a hundred times slower than float32.
     fast = precision == "bfloat16" and native_bfloat16(next(iter(matrices)).device.type)
     dtype = torch.bfloat16 if fast else torch.float32
-    return Optimizer(model, adamw, Muon(matrices, settings.momentum, settings.weight_decay, dtype))
+    return Optimizer(model, adamw, Muon(matrices, settings.momentum, settings.weight_decay, dtype, shares))
+
+
+def layer_shares(model: nn.Module, decay: float) -> dict[Tensor, float]:
+    """Give what each weight's learning rate is multiplied with: decay ** (layers above its own); nothing if it is 1.
+
+    The model tells its `layers` and the `layer_of` a name, as `heedful.models.encoder.HeadedEncoder` does.
+    """
+    if decay == 1:
+        return {}
+    layer_of: Any = getattr(model, "layer_of", None)
+    layers: Any = getattr(model, "layers", None)
+    if layer_of is None or layers is None:
+        raise RecipeError(
+            f"training.layer_decay is {decay}, which is for models that are an encoder with a head: set it to 1."
+        )
+    return {parameter: decay ** (layers - 1 - layer_of(name)) for name, parameter in model.named_parameters()}
+
+
+def _groups(parameters: Iterable[nn.Parameter], shares: Mapping[Tensor, float]) -> list[dict[str, Any]]:
+    """The parameters as PyTorch's optimizers take them, together by their share of the learning rate."""
+    alike: defaultdict[float, list[nn.Parameter]] = defaultdict(list)
+    for parameter in parameters:
+        alike[shares.get(parameter, 1.0)].append(parameter)
+    return [{"params": found, "share": share} for share, found in alike.items()]
 
 
 def hidden_matrices(model: nn.Module) -> dict[Tensor, Sequence[int]]:
@@ -100,7 +152,11 @@ def hidden_matrices(model: nn.Module) -> dict[Tensor, Sequence[int]]:
             matrices[module.in_weight] = module.split
         elif isinstance(module, FeedForward) and module.activation == "swiglu":
             matrices[module.inner.weight] = (module.outer.in_features,) * 2
-        elif isinstance(module, nn.Linear) and module is not getattr(model, "output", None):
+        elif (
+            isinstance(module, nn.Linear)
+            and module is not getattr(model, "output", None)
+            and isinstance(module._parameters.get("weight"), nn.Parameter)  # and not made of others
+        ):
             matrices.setdefault(module.weight, (module.out_features,))
     return matrices
 
@@ -112,6 +168,7 @@ class Muon:
     momentum: mu, how much of the mean of gradients each step keeps
     weight_decay: the share of a weight that a step takes off, times the learning rate
     dtype: what is multiplied; weights and momentum stay as they are
+    shares: what the learning rate of a matrix is multiplied with, where it is not 1
     """
 
     def __init__(
@@ -120,15 +177,17 @@ class Muon:
         momentum: float,
         weight_decay: float,
         dtype: torch.dtype = torch.float32,
+        shares: Mapping[Tensor, float] | None = None,
     ) -> None:
         self.matrices, self.momentum, self.weight_decay, self.dtype = matrices, momentum, weight_decay, dtype
+        self.shares = shares or {}
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Update all matrices that have a gradient."""
-        # By shape: (weight, gradient, momentum) of each matrix, as views that have no more rows than columns.
-        alike: defaultdict[torch.Size, list[tuple[Tensor, ...]]] = defaultdict(list)
+        # By shape and share: (weight, gradient, momentum) of each matrix, as views that have no more rows than columns.
+        alike: defaultdict[tuple[torch.Size, float], list[tuple[Tensor, ...]]] = defaultdict(list)
         for parameter, rows in self.matrices.items():
             if parameter.grad is None:
                 continue
@@ -136,19 +195,20 @@ class Muon:
             if not state:
                 state["momentum"] = torch.zeros_like(parameter)
             state["momentum"].lerp_(parameter.grad, 1 - self.momentum)
-            parameter.mul_(1 - rate * self.weight_decay)
+            share = self.shares.get(parameter, 1.0)
+            parameter.mul_(1 - share * rate * self.weight_decay)
             tensors = parameter.detach(), parameter.grad, state["momentum"]
             for part in zip(*(tensor.split(rows) for tensor in tensors), strict=True):
                 height, width = part[0].shape
                 matrix = part if height <= width else tuple(tensor.mT for tensor in part)
-                alike[matrix[0].shape].append(matrix)
-        for shape, found in alike.items():
+                alike[matrix[0].shape, share].append(matrix)
+        for (shape, share), found in alike.items():
             together = max(1, STACKED.get(found[0][0].device.type, 1) // shape.numel())
             for first in range(0, len(found), together):
                 weights, gradients, momenta = zip(*found[first : first + together], strict=True)
                 stack = torch.stack(gradients).lerp_(torch.stack(momenta), self.momentum)
                 for weight, change in zip(weights, orthogonal(stack, self.dtype), strict=True):
-                    weight.add_(change, alpha=-rate * 0.2 * math.sqrt(shape[1]))
+                    weight.add_(change, alpha=-share * rate * 0.2 * math.sqrt(shape[1]))
 
 
 def orthogonal(matrices: Tensor, dtype: torch.dtype) -> Tensor:

@@ -63,6 +63,10 @@ class Recipe(TaskSettings):
         self.check(self.training)
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, between processes of one training: the class is made from the name of the task."""
+        return _restored, (self.task, self.model_dump())
+
 
 @cache
 def recipe_of(task: str) -> type[Recipe]:
@@ -72,6 +76,10 @@ def recipe_of(task: str) -> type[Recipe]:
         f"{settings.__name__.removesuffix('Settings')}Recipe", __base__=(settings, Recipe)
     )
     return kind
+
+
+def _restored(task: str, settings: dict[str, Any]) -> Recipe:
+    return recipe_of(task).model_validate(settings)
 
 
 def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:

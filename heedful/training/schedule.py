@@ -7,6 +7,7 @@ linear:        linear to `rate`, then a line down to `final` at the last step
                (both with `cooldown` below one: `rate` until that share of the steps is left, then the fall;
                "trapezoidal" or "warmup-stable-decay", Hu et al. 2024, MiniCPM)
 constant:      linear to `rate`, then `rate`
+staircase:     linear to `rate`; multiplied by `decay` after every `every` steps          (Sukhbaatar et al. 2015)
 plateau:       linear to `rate`; multiplied by `decay` whenever validation did not improve `plateau_patience` times
 """
 
@@ -21,7 +22,7 @@ from heedful.settings import Settings
 class ScheduleSettings(Settings):
     """Which curve the learning rate follows."""
 
-    kind: Literal["noam", "inverse-sqrt", "cosine", "linear", "constant", "plateau"] = Field(
+    kind: Literal["noam", "inverse-sqrt", "cosine", "linear", "constant", "staircase", "plateau"] = Field(
         default="noam", description="the curve"
     )
     rate: float = Field(default=1e-3, gt=0, description="peak learning rate; not used by noam")
@@ -35,8 +36,12 @@ class ScheduleSettings(Settings):
         description="cosine and linear: the share of the steps after warm-up over which the rate falls",
     )
     decay: float = Field(
-        default=0.5, gt=0, lt=1, description="plateau: the factor when validation stops improving"
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="plateau: the factor when validation stops improving; staircase: that of each stair",
     )
+    every: int = Field(default=1000, ge=1, description="staircase: how many steps one stair is long")
     plateau_patience: int = Field(
         default=3, ge=1, description="plateau: validations without improvement before the rate falls"
     )
@@ -67,7 +72,8 @@ class Schedule:
             done = min(max(1 - (self.steps - step) / fall, 0.0), 1.0)
             left = (1 + math.cos(math.pi * done)) / 2 if settings.kind == "cosine" else 1 - done
             return settings.rate - (settings.rate - settings.final) * (1 - left)
-        return settings.rate * settings.decay**self.decays
+        stairs = step // settings.every if settings.kind == "staircase" else self.decays
+        return settings.rate * settings.decay**stairs
 
     def validated(self, improved: bool) -> None:
         """Take note of a validation (plateau only)."""

@@ -1,6 +1,6 @@
 """How a model is trained: steps, optimizer, schedule, precision, averaging, validation, checkpoints."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,16 +16,25 @@ class TrainingSettings(Settings):
     # 100,000 in Vaswani et al. 2017, section 5.2, on eight GPUs.
     steps: int = Field(default=100_000, ge=1, description="updates in all, counted from the start of the run")
     schedule: ScheduleSettings = Field(default=ScheduleSettings(), description="the learning rate")
-    optimizer: Literal["adamw", "muon"] = Field(
+    optimizer: Literal["adamw", "muon", "sgd"] = Field(
         default="adamw", description="muon: for the matrices between hidden vectors, and AdamW for the rest"
     )
     # Jordan et al. 2024.
-    momentum: float = Field(default=0.95, ge=0, lt=1, description="Muon: decay of the mean of gradients")
+    momentum: float = Field(
+        default=0.95, ge=0, lt=1, description="Muon, SGD (Nesterov): decay of the mean of gradients"
+    )
     # Vaswani et al. 2017, section 5.3.
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam: decay of the mean of gradients")
     beta2: float = Field(default=0.98, ge=0, lt=1, description="Adam: decay of the mean of squared gradients")
     epsilon: float = Field(default=1e-9, gt=0, description="Adam: added to the root of that mean")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW, Muon); none in the paper")
+    # Howard and Ruder 2018, section 3.2 (discriminative fine-tuning, there 1 / 2.6); 0.8 to 0.95 since.
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="fine-tuning: the learning rate of each layer as a share of that above it; 1: one rate for all",
+    )
     # Vaswani et al. 2017, section 5.4; on the reference 1 - eps, on each other token eps / (V - 1).
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="eps of label smoothing")
     # Liang et al. 2021, section 3.2, take 5 for translation. Each batch passes the model twice.
@@ -41,6 +50,11 @@ class TrainingSettings(Settings):
     )
     device: str = Field(default="auto", description="auto, cpu or cuda")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores when unset")
+    # Normalisation over a batch sees a worker's part; a batch that its task cannot split is the work of one.
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default=1,
+        description="CPU processes that share each batch, and the threads; auto: one a thread, 4 at most",
+    )
     # Averaging weights takes the noise of the last steps out; the paper averages the last 5 or 20 checkpoints.
     averaging: Literal["none", "ema", "checkpoints"] = Field(
         default="none",

@@ -11,8 +11,10 @@ from torch import nn
 from heedful.errors import TrainingError
 from heedful.objectives import Loss
 from heedful.tasks.face import Batch
+from heedful.training.gradients import Sums, compute_gradients
 from heedful.training.optimizer import make_optimizer
 from heedful.training.settings import TrainingSettings
+from heedful.training.workers import Workers
 
 _NO_MEMORY = ("not enough memory", "out of memory", "can't allocate memory")
 
@@ -36,6 +38,7 @@ class Stepper:
 
     loss: what a batch costs
     unit: what the smallest part of a batch is called in messages
+    workers: processes that each compute a part of every gradient, if there are any
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Stepper:
         device: str,
         precision: str,
         unit: str = "example",
+        workers: Workers | None = None,
     ) -> None:
         self.model, self.loss, self.settings, self.device, self.unit = model, loss, settings, device, unit
+        self.workers = workers
         self.autocast = precision == "bfloat16"
         self.optimizer = make_optimizer(model, settings, precision)
 
@@ -56,7 +61,7 @@ class Stepper:
         parts = 1
         while True:
             try:
-                smoothed, likelihood, tokens = self._gradients(batches, parts)
+                smoothed, likelihood = self._gradients(number, batches, parts)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not isinstance(error, MemoryError) and not any(
@@ -81,21 +86,16 @@ class Stepper:
         self.optimizer.zero_grad()
         totals.smoothed += smoothed
         totals.likelihood += likelihood
-        totals.tokens += tokens
+        totals.tokens += sum(batch.tokens for batch in batches)
 
-    def _gradients(self, batches: Sequence[Batch], parts: int) -> tuple[float, float, int]:
-        """Give the sums of loss, negative log-likelihood and tokens, and leave the mean loss's gradient in place."""
+    def _gradients(self, number: int, batches: Sequence[Batch], parts: int) -> Sums:
+        """Leave the gradient of the mean loss in place; give the sums of losses."""
         tokens = sum(batch.tokens for batch in batches)
-        smoothed = likelihood = 0.0
-        for batch in batches:
-            for piece in batch.split(parts) if parts > 1 else [batch]:
-                piece = piece.to(self.device)
-                with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.autocast):
-                    loss = self.loss(piece)
-                (loss.smoothed / tokens).backward()
-                smoothed += float(loss.smoothed.detach())
-                likelihood += float(loss.likelihood)
-        return smoothed, likelihood, tokens
+
+        def own(batches: Sequence[Batch]) -> Sums:
+            return compute_gradients(self.loss, batches, tokens, parts, self.device, self.autocast)
+
+        return own(batches) if self.workers is None else self.workers.gradients(number, batches, parts, own)
 
     def _make_room(self) -> None:
         self.optimizer.zero_grad()

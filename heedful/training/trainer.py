@@ -9,26 +9,33 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from heedful.errors import CheckpointError, TrainingError
 from heedful.machine import resolve_device, resolve_precision
 from heedful.tasks.face import Plain, Task
 from heedful.training import averaging
-from heedful.training.checkpoint import TENSORS, Checkpoints, random_state, restore_random_state
+from heedful.training.checkpoint import (
+    TENSORS,
+    Checkpoints,
+    buffers_of,
+    random_state,
+    restore_random_state,
+)
 from heedful.training.progress import Progress
 from heedful.training.run import Run
 from heedful.training.schedule import Schedule
 from heedful.training.settings import TrainingSettings
 from heedful.training.step import Stepper, Totals
 from heedful.training.tensorboard import Board
+from heedful.training.workers import Workers, resolve_workers
 
 Ending = Literal["finished", "patience", "interrupted"]
 
@@ -51,12 +58,14 @@ class Trainer:
         self.settings, self.task, self.run, self.progress = settings, task, run, progress
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device)
+        count = resolve_workers(settings.workers, self.device, torch.get_num_threads())
         random.seed(settings.seed)
         np.random.seed(settings.seed % 2**32)  # noqa: NPY002 - libraries may use the global generator
         torch.manual_seed(settings.seed)
         self.model = task.build().to(self.device)
         self.parameters = dict(self.model.named_parameters())
         self.buffers = buffers_of(self.model)
+        self.workers = Workers(count, self.model, task, settings, self.precision) if count > 1 else None
         self.stepper = Stepper(
             self.model,
             lambda batch: task.loss(self.model, batch, settings),
@@ -64,6 +73,7 @@ class Trainer:
             self.device,
             self.precision,
             task.unit,
+            self.workers,
         )
         self.schedule = Schedule(
             settings.schedule, getattr(task.settings.model, "d_model", None), settings.steps
@@ -87,7 +97,12 @@ class Trainer:
     def train(self) -> Outcome:
         """Train until the last step, until patience ends, or until a signal; each leaves a checkpoint."""
         self._resume()
-        with self._board(), self._signals(), self.progress.training(self.done, self.settings.steps):
+        with (
+            self._board(),
+            self._signals(),
+            self.workers or nullcontext(),
+            self.progress.training(self.done, self.settings.steps),
+        ):
             while True:
                 if self.validation_due:
                     self._validate()
@@ -296,14 +311,6 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def buffers_of(model: nn.Module) -> dict[str, Tensor]:
-    """What a model remembers that is no parameter, such as the statistics of batch normalisation, by name."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    return {
-        name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name not in parameters
-    }
 
 
 def resident_mb() -> int:

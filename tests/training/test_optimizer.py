@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from heedful.errors import RecipeError
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
+from heedful.models.encoder import Encoder, HeadedEncoder
+from heedful.models.encoder_only import EncoderOnlySettings
 from heedful.models.face import SequenceToSequence
 from heedful.models.transformer import Transformer, TransformerSettings
 from heedful.training import optimizer
@@ -232,3 +235,34 @@ def test_sequences_are_learnt_by_heart(kind):
         loss.backward()
         made.step(0.01)
     assert losses[-1] < losses[0] / 10, losses[::20]
+
+
+class Headed(HeadedEncoder):
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        settings = EncoderOnlySettings(d_model=8, d_ff=8, heads=2, layers=2, norm="pre", dropout=0.0)
+        super().__init__(Encoder(settings, 20))
+        self.output = nn.Linear(8, 3)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon", "sgd"])
+def test_lower_layers_learn_more_slowly_by_the_decay(kind):
+    plain, slow = Headed(), Headed()
+    before = {name: parameter.detach().clone() for name, parameter in plain.named_parameters()}
+    for model, decay in ((plain, 1.0), (slow, 0.5)):
+        settings = TrainingSettings(optimizer=kind, layer_decay=decay, weight_decay=0.1)
+        made = make_optimizer(model, settings, "float32")
+        set_gradients(model, 1)
+        made.step(0.01)
+    shares = {0.125: 0, 0.25: 0, 0.5: 0, 1.0: 0}
+    for name, parameter in slow.named_parameters():
+        share = 0.5 ** (3 - slow.layer_of(name))
+        shares[share] += 1
+        whole = plain.get_parameter(name) - before[name]
+        torch.testing.assert_close(parameter - before[name], share * whole, rtol=1e-3, atol=1e-7)
+    assert all(shares.values())
+
+
+def test_a_decay_over_layers_needs_a_model_that_tells_them():
+    with pytest.raises(RecipeError, match="for models that are an encoder with a head: set it to 1"):
+        make_optimizer(transformer(), TrainingSettings(layer_decay=0.9), "float32")

@@ -27,10 +27,23 @@ NEEDED = {
     "multi30k-en-de",
     "multi30k-de-en",
     "multi30k-en-fr",
+    "multi30k-en-de-rnn",
+    "multi30k-en-de-rnn-no-attention",
+    "multi30k-en-de-luong",
+    "reverse-luong",
+    "g2p",
+    "g2p-rnn",
     "tatoeba-en-de",
     "wmt14-en-de-base",
     "wmt14-en-de-big",
     "wmt14-en-fr-big",
+    "babi",
+    "babi-task",
+    "bandits",
+    "mdp",
+    "omniglot",
+    "multi30k-de-en-convs2s",
+    "multi30k-de-en-bytenet",
     "custom",
 }
 
@@ -59,16 +72,16 @@ def message(path: Path, *overrides: tuple[str, str]) -> str:
 
 
 def test_the_recipes_promised_are_there():
-    assert set(shipped()) == NEEDED
+    assert set(shipped()) >= NEEDED
 
 
-@pytest.mark.parametrize("name", sorted(NEEDED))
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_a_shipped_recipe_loads_and_comes_back_from_its_complete_form(name: str, recipe_file):
     recipe = read(name, own(name))
     assert read(recipe_file(to_toml(recipe))) == recipe
 
 
-@pytest.mark.parametrize("name", sorted(NEEDED))
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_every_key_of_a_shipped_recipe_has_a_comment(name: str):
     text = shipped()[name].read_text(encoding="utf-8").splitlines()
     for before, line in zip(["", *text], text, strict=False):
@@ -77,7 +90,7 @@ def test_every_key_of_a_shipped_recipe_has_a_comment(name: str):
             assert "# " in re.sub(r'"[^"]*"', "", line) or before.startswith("#"), line
 
 
-@pytest.mark.parametrize("name", sorted(NEEDED))
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_a_description_says_how_long_it_takes_on_two_cores(name: str):
     assert "two cores" in description(shipped()[name])
 
