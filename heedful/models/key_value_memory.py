@@ -68,7 +68,9 @@ class KeyValueMemory(MemoryModel):
     def features(self, memories: Memories) -> Tensor:
         """Give q after the last hop, (starts, batch, d_model)."""
         starts, width, keys = self.settings.starts, self.settings.d_model, memories.keys
-        sentences = sentence_vectors(memories.sentences, self.words, self.settings.encoding, width)
+        sentences = sentence_vectors(
+            memories.sentences, self.words, self.settings.encoding, width, self.settings.longest
+        )
 
         def facts(of: Tensor) -> Tensor:
             return sentences.index_select(1, of.clamp(min=0).flatten()).view(-1, keys.shape[1], width)

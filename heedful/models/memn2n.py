@@ -102,7 +102,9 @@ class MemN2N(MemoryModel):
         """Give u after the last hop, (starts, batch, d_model)."""
         settings, keys = self.settings, memories.keys
         (batch, facts), starts, width = keys.shape, settings.starts, settings.d_model
-        sentences = sentence_vectors(memories.sentences, self.words, settings.encoding, width)
+        sentences = sentence_vectors(
+            memories.sentences, self.words, settings.encoding, width, settings.longest
+        )
         real = keys >= 0
         # What is taken where there is no fact does not matter: nobody may look there.
         told = sentences[..., self.read].index_select(1, keys.clamp(min=0).flatten())

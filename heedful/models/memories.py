@@ -7,7 +7,7 @@ time than one, because on small tensors a processor is busy with all but arithme
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field
@@ -52,6 +52,11 @@ class MemorySettings(Settings):
     memories: int = Field(ge=1, description="how many facts of a story are remembered, the last ones")
     encoding: Encoding = Field(
         default="position", description="how words become a sentence: position (their order counts) or bag"
+    )
+    longest: int | Literal["data"] | None = Field(
+        default=None,
+        description="J of position encoding, one for all sentences as in the authors' code (data: the longest to learn "
+        "from); unset: each sentence its own, as printed",
     )
     starts: int = Field(
         default=1, ge=1, description="sets of weights that are trained side by side; the best is kept"

@@ -148,7 +148,10 @@ class Recall(Task):
 
     def build(self) -> MemoryModel:
         """A new model, its weights from PyTorch's random generator."""
-        return build(self.settings.model, len(self.vocabulary))
+        settings = self.settings.model
+        if settings.longest == "data":
+            settings = settings.model_copy(update={"longest": self._questions["train"].sentences.shape[1]})
+        return build(settings, len(self.vocabulary))
 
     def batches(self, seed: int) -> QuestionBatches:
         """The training batches."""

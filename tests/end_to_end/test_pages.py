@@ -12,7 +12,9 @@ PAGES = {
     "attention.md": ("sum of the weights of local-p: 0.570", 6),
     "bytenet.md": ("2 sets see 125", 0),
     "convs2s.md": ("12 attentions; the last: decoder.blocks.11.attention", 0),
+    "memory-networks.md": ("looked most at: John went to the kitchen.", 0),
     "luong.md": ("input feeding False: 1 calls with 16 queries each", 1),
+    "vectors.md": ("he is a sluggard who stares all day     david is a couch potato who yawns all day", 1),
     "rnnsearch.md": ("looks most at: ['x5', 'x4', 'x3', 'x2', 'x1']", 1),
 }
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heedful import observe
+from heedful.layers.sentences import sentence_vectors
 from heedful.models.memn2n import MemN2N, MemN2NSettings, shifted
 from heedful.models.memories import Memories
 
@@ -126,6 +127,17 @@ def test_a_start_gets_no_gradient_of_another():
         assert parameter.grad is not None
         assert bool(parameter.grad[0].any())
         assert not parameter.grad[1].any()
+
+
+def test_one_length_for_all_sentences_is_that_of_the_authors_code():
+    width, longest, vocabulary = 6, 7, 9
+    words = torch.tensor([[3, 5, 2, 0], [4, 0, 0, 0]])
+    table = torch.randn(vocabulary, width, dtype=torch.float64)
+    k, j = torch.arange(1, width + 1.0)[:, None], torch.arange(1, longest + 1.0)
+    weights = (1 + 4 * (k - (width + 1) / 2) * (j - (longest + 1) / 2) / (width * longest)).double()
+    expected = [sum(weights[:, n] * table[w] for n, w in enumerate(row) if w) for row in words.tolist()]
+    found = sentence_vectors(words, table, "position", width, longest)
+    torch.testing.assert_close(found, torch.stack(expected))
 
 
 def test_linear_start_ends_when_validation_gets_no_better_and_is_stored():
