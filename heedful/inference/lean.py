@@ -28,7 +28,6 @@ from heedful.attention import MultiHeadAttention
 from heedful.attention.positions import distance_buckets
 from heedful.inference import library
 from heedful.layers.embedding import Embedding
-from heedful.layers.normalization import EPSILON
 from heedful.layers.transformer_layer import TransformerLayer, TransformerStack
 from heedful.models.face import Choices
 from heedful.models.transformer import Transformer
@@ -113,7 +112,7 @@ class LeanTransformer:
             self._stack(model.decoder, model),
             self._projection(model.output.weight, None),
             self.precision,
-            EPSILON,
+            model.settings.norm_epsilon,
         )
         self.output = self.described.output
         self._banned: tuple[tuple[int, ...], NDArray[np.uint8]] | None = None
@@ -338,10 +337,12 @@ class LeanTransformer:
         )
 
     def _nearby(self, stack: TransformerStack) -> int | None:
-        """The biases of relative positions, (heads, 2 * maximum_length - 1), by distance."""
+        """The biases of relative positions or ALiBi, (heads, 2 * maximum_length - 1), by distance."""
+        distance = torch.arange(1 - self.maximum_length, self.maximum_length)
+        if stack.slopes is not None:
+            return self._keep(-stack.slopes.unsqueeze(1) * distance.abs()).data_ptr()
         if stack.relative is None:
             return None
-        distance = torch.arange(1 - self.maximum_length, self.maximum_length)
         weight = stack.relative.weight
         buckets = distance_buckets(distance, len(weight), 128, stack.relative.both_sides)
         return self._keep(weight[buckets].T).data_ptr()
@@ -427,6 +428,8 @@ def refusal(model: nn.Module) -> str | None:
     """Say why a model cannot be laid out here, or None."""
     if not isinstance(model, Transformer):
         return f"it is for encoder-decoder Transformers, not for {type(model).__name__}"
+    if model.settings.activation not in _ACTIVATIONS:
+        return f"it computes {', '.join(_ACTIVATIONS)}, not {model.settings.activation}"
     weight = model.output.weight
     if weight.device.type != "cpu":
         return f"it is for CPUs, and the model is on {weight.device}"

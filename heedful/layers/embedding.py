@@ -1,8 +1,9 @@
 """Token embeddings with positions.
 
     x = Dropout(sqrt(d_model) E[token] + PE[position])          (Vaswani et al. 2017, sections 3.4, 3.5, 5.4)
+    x = Dropout(Norm(E[token] + S[segment] + P[position]))      (Devlin et al. 2019, section 3 and figure 2)
 
-Rotary and relative positions are added to no embedding: attention knows them.
+Rotary and relative positions and ALiBi are added to no embedding: attention knows them.
 """
 
 import math
@@ -14,14 +15,18 @@ from torch import Tensor, nn
 from heedful.attention.positions import sinusoidal
 from heedful.layers.dropout import Dropout
 
-Positions = Literal["sinusoidal", "sinusoidal-concatenated", "learned", "rotary", "relative", "none"]
+Positions = Literal["sinusoidal", "sinusoidal-concatenated", "learned", "rotary", "relative", "alibi", "none"]
 
 
 class Embedding(nn.Module):
     """Turn tokens into vectors that know their position.
 
     positions: "sinusoidal" (the paper's, interleaved), "sinusoidal-concatenated" (tensor2tensor's and fairseq's),
-        "learned" (a vector for each position); for "rotary", "relative" and "none" nothing is added here.
+        "learned" (a vector for each position); for "rotary", "relative", "alibi" and "none" nothing is
+        added here.
+    scale: whether token vectors are multiplied by sqrt(d_model)
+    segments: kinds of segments, each with a vector of its own; 0 for none
+    norm: applied to the sum
     """
 
     def __init__(
@@ -31,6 +36,8 @@ class Embedding(nn.Module):
         maximum_length: int,
         dropout: float,
         scale: bool = True,
+        segments: int = 0,
+        norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.table = table
@@ -40,6 +47,10 @@ class Embedding(nn.Module):
         self.learned = nn.Embedding(maximum_length, width) if positions == "learned" else None
         if self.learned is not None:
             nn.init.normal_(self.learned.weight, std=width**-0.5)
+        self.segments = nn.Embedding(segments, width) if segments else None
+        if self.segments is not None:
+            nn.init.normal_(self.segments.weight, std=width**-0.5)
+        self.norm = norm
         if positions in ("sinusoidal", "sinusoidal-concatenated"):
             layout = "interleaved" if positions == "sinusoidal" else "concatenated"
             encoding = sinusoidal(torch.arange(maximum_length), width, layout)
@@ -48,14 +59,19 @@ class Embedding(nn.Module):
         else:
             self.encoding = None
 
-    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """tokens (batch, length), positions (length,) or (batch, length) -> (batch, length, d_model)."""
+    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None) -> Tensor:
+        """tokens (batch, length), positions (length,) or (batch, length) -> (batch, length, d_model).
+
+        segments: (batch, length), of which kind each token is; all 0 when left out
+        """
         x = self.table(tokens) * self.scale
         if self.learned is not None:
             x = x + self.learned(positions)
         elif self.encoding is not None:
             x = x + self.encoding[positions].to(x.dtype)
-        return self.dropout(x)
+        if self.segments is not None:
+            x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
+        return self.dropout(x if self.norm is None else self.norm(x))
 
 
 def embedding_table(vocabulary: int, width: int) -> nn.Embedding:

@@ -3,7 +3,8 @@
     FFN(x) = max(0, x W_1 + b_1) W_2 + b_2                      (Vaswani et al. 2017, equation 2)
     FFN(x) = (SiLU(x W_gate) * x W_up) W_down                   (SwiGLU, Shazeer 2020, equation 6; no biases)
 
-With GELU (Hendrycks and Gimpel 2016) it is the first formula with that function in place of max(0, .).
+With GELU (Hendrycks and Gimpel 2016) it is the first formula with that function in place of max(0, .): x Phi(x), or
+("gelu-tanh") the paper's approximation 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), which GPT-2 computes.
 """
 
 from typing import Literal
@@ -13,7 +14,7 @@ from torch.nn.functional import gelu, relu, silu
 
 from heedful.layers.dropout import Dropout
 
-Activation = Literal["relu", "gelu", "swiglu"]
+Activation = Literal["relu", "gelu", "gelu-tanh", "swiglu"]
 
 
 class FeedForward(nn.Module):
@@ -40,6 +41,8 @@ class FeedForward(nn.Module):
             inner = relu(inner)
         elif self.activation == "gelu":
             inner = gelu(inner)
+        elif self.activation == "gelu-tanh":
+            inner = gelu(inner, approximate="tanh")
         else:
             gate, up = inner.chunk(2, -1)
             inner = silu(gate) * up

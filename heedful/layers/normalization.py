@@ -10,10 +10,10 @@ NormKind = Literal["layer", "rms"]
 EPSILON = 1e-6
 
 
-def normalization(kind: NormKind, width: int) -> nn.Module:
-    """Give the normalisation named `kind` for vectors (..., width)."""
+def normalization(kind: NormKind, width: int, epsilon: float = EPSILON) -> nn.Module:
+    """Give the normalisation named `kind` for vectors (..., width); epsilon is added to their variance."""
     if kind == "layer":
-        return nn.LayerNorm(width, eps=EPSILON)
+        return nn.LayerNorm(width, eps=epsilon)
     if kind == "rms":
-        return nn.RMSNorm(width, eps=EPSILON)
+        return nn.RMSNorm(width, eps=epsilon)
     raise ValueError(f"There is no normalisation {kind!r}; there are 'layer' and 'rms'.")

@@ -12,11 +12,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from heedful.attention import KeyValue, MultiHeadAttention, RelativeBias
+from heedful.attention import ALiBi, KeyValue, Modifier, MultiHeadAttention, RelativeBias
 from heedful.attention.masks import Mask, as_mask
+from heedful.attention.positions import alibi_slopes
 from heedful.layers.dropout import Dropout
 from heedful.layers.feedforward import Activation, FeedForward
-from heedful.layers.normalization import NormKind, normalization
+from heedful.layers.normalization import EPSILON, NormKind, normalization
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class LayerShape:
     d_head: int | None = None
     norm: Literal["post", "pre"] = "post"
     norm_kind: NormKind = "layer"
+    norm_epsilon: float = EPSILON
     activation: Activation = "relu"
     attention_bias: bool = False
     dropout: float = 0.1
     attention_dropout: float = 0.0
     activation_dropout: float = 0.0
     rotary: bool = False
+    alibi: bool = False
 
 
 class TransformerLayer(nn.Module):
@@ -51,11 +54,11 @@ class TransformerLayer(nn.Module):
             "dropout": shape.attention_dropout,
         }
         self.self_attention = MultiHeadAttention(shape.d_model, shape.heads, rotary=shape.rotary, **attention)
-        self.self_norm = normalization(shape.norm_kind, shape.d_model)
+        self.self_norm = normalization(shape.norm_kind, shape.d_model, shape.norm_epsilon)
         self.cross_attention = MultiHeadAttention(shape.d_model, shape.heads, **attention) if cross else None
-        self.cross_norm = normalization(shape.norm_kind, shape.d_model) if cross else None
+        self.cross_norm = normalization(shape.norm_kind, shape.d_model, shape.norm_epsilon) if cross else None
         self.feed_forward = FeedForward(shape.d_model, shape.d_ff, shape.activation, shape.activation_dropout)
-        self.feed_forward_norm = normalization(shape.norm_kind, shape.d_model)
+        self.feed_forward_norm = normalization(shape.norm_kind, shape.d_model, shape.norm_epsilon)
         self.dropout = Dropout(shape.dropout)
 
     def forward(
@@ -67,7 +70,7 @@ class TransformerLayer(nn.Module):
         memory_mask: Mask | Tensor | None = None,
         past: KeyValue | None = None,
         positions: Tensor | None = None,
-        bias: Tensor | None = None,
+        bias: Tensor | Modifier | None = None,
     ) -> tuple[Tensor, KeyValue]:
         """x (batch, length, d_model) -> the same shape, and the keys and values of self-attention, for a cache."""
         kept: list[KeyValue] = []
@@ -93,14 +96,20 @@ class TransformerLayer(nn.Module):
 class TransformerStack(nn.Module):
     """Layers on top of each other, with the relative biases that they share and the last norm of pre-norm."""
 
+    slopes: Tensor | None
+
     def __init__(
         self, shape: LayerShape, layers: int, *, cross: bool, relative: Literal["no", "both", "before"]
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(TransformerLayer(shape, cross) for _ in range(layers))
-        self.norm = normalization(shape.norm_kind, shape.d_model) if shape.norm == "pre" else None
+        self.norm = (
+            normalization(shape.norm_kind, shape.d_model, shape.norm_epsilon) if shape.norm == "pre" else None
+        )
         # One bias for all layers, as in T5.
         self.relative = RelativeBias(shape.heads, both_sides=relative == "both") if relative != "no" else None
+        # Computed, not learned: they need not be stored in a model folder.
+        self.register_buffer("slopes", alibi_slopes(shape.heads) if shape.alibi else None, persistent=False)
 
     def forward(
         self,
@@ -130,6 +139,8 @@ class TransformerStack(nn.Module):
         bias = None
         if self.relative is not None:
             bias = self.relative(positions, positions if key_positions is None else key_positions)
+        elif self.slopes is not None:
+            bias = _alibi(self.slopes, positions, key_positions)
         kept = []
         for number, layer in enumerate(self.layers):
             x, seen = layer(
@@ -146,3 +157,12 @@ class TransformerStack(nn.Module):
             # Or this name would keep the last layer's keys and values alive while the next layer runs.
             del seen
         return x if self.norm is None else self.norm(x), kept
+
+
+def _alibi(slopes: Tensor, positions: Tensor, key_positions: Tensor | None) -> Tensor | Modifier:
+    """What ALiBi takes from the scores; where all rows stand alike, as a rule that is never written out."""
+    if positions.ndim == 1:
+        return ALiBi(slopes)
+    keys = positions if key_positions is None else key_positions
+    distance = (positions.unsqueeze(-1) - keys.unsqueeze(-2)).abs()
+    return -slopes.view(-1, 1, 1) * distance.unsqueeze(1)

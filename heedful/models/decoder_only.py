@@ -10,20 +10,20 @@ language model of Raffel et al. 2020, section 3.2.1). Without a source it is a l
 In a batch the padding of shorter sources stands between source and target. It is masked and takes no position: the
 target goes on from the length of its own source, so padding changes nothing.
 
-The stack is that of `heedful.models.transformer`, with the same choices; GPT-2 (Radford et al. 2019) is d_model = 768,
-d_ff = 3072, heads = 12, layers = 12, norm = "pre", positions = "learned", activation = "gelu", attention_bias = true,
-but for its initialisation, scaled down with depth.
+The stack is that of `heedful.models.transformer`, with the same choices; GPT-2 (Radford et al. 2019) is
+`gpt2_settings`.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from heedful.attention import KeyValue
+from heedful.attention import KeyValue, masks
 from heedful.layers import Embedding, TransformerStack, embedding_table
+from heedful.layers.initialization import draw_normal
 from heedful.models.face import SequenceToSequence
 from heedful.models.settings import StackSettings
 from heedful.text.special import PAD
@@ -46,6 +46,35 @@ class DecoderOnlySettings(StackSettings):
     tied: Literal["all", "none"] = Field(
         default="all", description="whether embedding and output share a matrix"
     )
+    scale_embeddings: bool = Field(
+        default=True, description="multiply token vectors by sqrt(d_model); not so in GPT-2"
+    )
+    deviation: float | None = Field(
+        default=None,
+        gt=0,
+        description="draw all weights from N(0, deviation^2), and those that a residual sum adds up from the less the "
+        "more layers there are; 0.02 in GPT-2; unset: Glorot's",
+    )
+
+
+def gpt2_settings(**sizes: Any) -> DecoderOnlySettings:
+    """Give GPT-2's settings, of its smallest model where `sizes` (any settings) do not say otherwise."""
+    gpt2 = {
+        "d_model": 768,
+        "d_ff": 3072,
+        "heads": 12,
+        "layers": 12,
+        "norm": "pre",
+        "norm_epsilon": 1e-5,
+        "positions": "learned",
+        "activation": "gelu-tanh",
+        "attention_bias": True,
+        "attention_dropout": 0.1,
+        "maximum_length": 512,  # of source and target each: 1,024 positions
+        "scale_embeddings": False,
+        "deviation": 0.02,
+    }
+    return DecoderOnlySettings(**{**gpt2, **sizes})
 
 
 @dataclass(frozen=True)
@@ -83,6 +112,34 @@ class DecoderOnlyState:
         )
 
 
+@dataclass(frozen=True)
+class TextState:
+    """What the model remembers of texts without a source, all of one length.
+
+    past: each layer's keys and values, of the last tokens
+    length: how many tokens were read
+    """
+
+    past: list[KeyValue]
+    length: int
+
+    @property
+    def seen(self) -> int:
+        """How many of the tokens are remembered."""
+        return self.past[0].key.shape[2]
+
+    def select(self, rows: Tensor) -> "TextState":
+        """Keep, reorder or repeat texts."""
+        return TextState([layer.select(rows) for layer in self.past], self.length)
+
+    def last(self, count: int) -> "TextState":
+        """Forget all but the last tokens: for positions that are relative."""
+        if self.seen <= count:
+            return self
+        past = [KeyValue(layer.key[:, :, -count:], layer.value[:, :, -count:]) for layer in self.past]
+        return TextState(past, self.length)
+
+
 class DecoderOnlyTransformer(SequenceToSequence):
     """One stack for source and target; see `SequenceToSequence` for what it can be asked.
 
@@ -99,7 +156,13 @@ class DecoderOnlyTransformer(SequenceToSequence):
         self.settings, self.maximum_length = settings, settings.maximum_length
         width = settings.d_model
         table = embedding_table(target_vocabulary, width)
-        self.embedding = Embedding(table, settings.positions, 2 * settings.maximum_length, settings.dropout)
+        self.embedding = Embedding(
+            table,
+            settings.positions,
+            2 * settings.maximum_length,
+            settings.dropout,
+            scale=settings.scale_embeddings,
+        )
         relative = "no"
         if settings.positions == "relative":
             relative = "both" if settings.source_attention == "full" else "before"
@@ -111,6 +174,8 @@ class DecoderOnlyTransformer(SequenceToSequence):
             nn.init.normal_(self.output.weight, std=width**-0.5)
         else:
             self.output.weight = table.weight
+        if settings.deviation is not None:
+            draw_normal(self, settings.deviation, settings.layers)
 
     def encode(self, source: Tensor) -> Prefix:
         """source (batch, source_length) -> the keys and values of every layer. No column at all is no source."""
@@ -156,10 +221,43 @@ class DecoderOnlyTransformer(SequenceToSequence):
     def language(self, tokens: Tensor) -> Tensor:
         """Predict each next token of a text: tokens (batch, length) -> logits (batch, length, vocabulary).
 
-        tokens begin with START and may be padded with PAD on the right, where the logits mean nothing; their length is
-        at most 2 * maximum_length.
+        As `text_features`, of one document.
         """
-        return self(tokens[:, :0], tokens)
+        return self.output(self.text_features(tokens))
+
+    def text_features(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Read texts without a source: tokens (batch, length) -> (batch, length, d_model), to predict what comes next.
+
+        tokens may be padded on the right; their length is at most 2 * maximum_length where positions are absolute
+        documents: integers (batch, length), which document of its row each token is of, in rising order. A token then
+            attends to its own document and stands where it would if that were alone; all are one when left out
+        """
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        mask = masks.causal()
+        if documents is not None:
+            mask = mask & masks.document(documents)
+            # Where documents begin, and the last such place up to each token.
+            begins = documents.diff(prepend=documents[:, :1]) != 0
+            positions = positions - (positions * begins).cummax(1).values
+        x, _ = self.decoder(self.embedding(tokens, positions), positions, mask=mask, keep=False)
+        return x
+
+    def read_text(self, tokens: Tensor, past: "TextState | None" = None) -> tuple[Tensor, "TextState"]:
+        """Read more of texts without a source: tokens (batch, length) -> logits (batch, vocabulary) of what follows.
+
+        past: what `read_text` gave for the text so far; left out, the text begins here
+        """
+        at = 0 if past is None else past.length
+        positions = torch.arange(at, at + tokens.shape[1], device=tokens.device)
+        seen = 0 if past is None else past.seen
+        x, kept = self.decoder(
+            self.embedding(tokens, positions),
+            positions,
+            mask=masks.causal() if tokens.shape[1] > 1 else None,
+            past=None if past is None else past.past,
+            key_positions=torch.arange(at - seen, at + tokens.shape[1], device=tokens.device),
+        )
+        return self.output(x[:, -1]), TextState(kept, at + tokens.shape[1])
 
     def _read(
         self, tokens: Tensor, positions: Tensor, seen: Tensor, source_length: int, keep: bool = True

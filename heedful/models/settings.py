@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from heedful.layers import Activation, LayerShape, NormKind, Positions
+from heedful.layers.normalization import EPSILON
 from heedful.settings import Settings
 
 
@@ -24,6 +25,8 @@ class StackSettings(Settings):
         default="post", description="normalise after a sublayer's sum, or before it"
     )
     norm_kind: NormKind = Field(default="layer", description="layer normalisation or RMSNorm")
+    # BERT has 1e-12, GPT-2 1e-5.
+    norm_epsilon: float = Field(default=EPSILON, gt=0, description="added to the variance in a norm")
     positions: Positions = Field(default="sinusoidal", description="how order is known")
     activation: Activation = Field(default="relu", description="of the feed-forward networks")
     attention_bias: bool = Field(default=False, description="biases in the projections of attention")
@@ -55,10 +58,12 @@ class StackSettings(Settings):
             d_head=self.d_head,
             norm=self.norm,
             norm_kind=self.norm_kind,
+            norm_epsilon=self.norm_epsilon,
             activation=self.activation,
             attention_bias=self.attention_bias,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
             activation_dropout=self.activation_dropout,
             rotary=self.positions == "rotary",
+            alibi=self.positions == "alibi",
         )

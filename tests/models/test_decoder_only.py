@@ -5,6 +5,7 @@ import torch
 
 from heedful.decoding import SearchSettings, search
 from heedful.models import DecoderOnlySettings, DecoderOnlyTransformer
+from heedful.models.decoder_only import gpt2_settings
 from tests.models.variants import SOURCE, TARGET, small
 
 CAUSAL = ["decoder-only, causal source: the paper's", "decoder-only, causal source: relative positions"]
@@ -68,21 +69,20 @@ def test_it_searches_like_any_model():
 
 
 def test_gpt_2_has_its_parameters():
-    settings = DecoderOnlySettings(
-        d_model=768,
-        d_ff=3072,
-        heads=12,
-        layers=12,
-        norm="pre",
-        positions="learned",
-        activation="gelu",
-        attention_bias=True,
-        maximum_length=512,  # of source and target each: 1,024 positions
-    )
     with torch.device("meta"):
-        model = DecoderOnlyTransformer(settings, 50_257, 50_257)
+        model = DecoderOnlyTransformer(gpt2_settings(), 50_257, 50_257)
     # The published model's count, to the last one.
     assert sum(parameter.numel() for parameter in model.parameters()) == 124_439_808
+
+
+def test_weights_are_drawn_as_gpt_2_draws_them():
+    settings = gpt2_settings(d_model=64, d_ff=128, heads=4, layers=8, maximum_length=32)
+    model = DecoderOnlyTransformer(settings, 500, 500)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            added = name.endswith(("self_attention.out.weight", "feed_forward.outer.weight"))
+            expected = 0.02 / 4 if added else 0.02  # 4 is the root of twice the layers
+            assert float(parameter.detach().std()) == pytest.approx(expected, rel=0.1), name
 
 
 def test_two_vocabularies_are_refused():

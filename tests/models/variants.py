@@ -24,6 +24,7 @@ CHOICES = {
     "learned positions": {"positions": "learned"},
     "rotary positions": {"positions": "rotary"},
     "relative positions": {"positions": "relative"},
+    "ALiBi": {"positions": "alibi"},
     "no positions": {"positions": "none"},
     "GELU": {"activation": "gelu"},
     "SwiGLU": {"activation": "swiglu"},

@@ -1,0 +1,247 @@
+"""Language modelling: a decoder-only Transformer learns from plain text what comes next.
+
+    model = heedful.load("runs/char-gpt")
+    print(model.generate("To be", tokens=200, seed=1)[0].text)
+
+    P(x) = prod_t P(x_t | x_<t);   what is minimised is the mean of -ln P(x_t | x_<t)    (Radford et al. 2018, eq. 1)
+
+Documents are packed end to end and cut into windows (heedful.data.packing); by a mask no token attends to another
+document than its own, and positions count from its beginning, so that a packed document is learnt as if it were alone
+(Krell et al. 2021).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch.nn.functional import cross_entropy
+
+from heedful.data.documents import TextSettings, check_documents, documents_table, read_pieces
+from heedful.data.named_texts import NamedText, named_text
+from heedful.data.packing import TrainingWindows, WindowBatch, evaluation_windows
+from heedful.data.token_stream import TokenStream
+from heedful.durable import write_text
+from heedful.errors import RecipeError
+from heedful.evaluation import Score
+from heedful.evaluation.perplexity import METRICS, language_scores, metric_value
+from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
+from heedful.objectives import Loss, smoothed_cross_entropy
+from heedful.settings import Settings
+from heedful.tasks.face import Listener, Objective, Task, TaskSettings
+from heedful.text import Tokenizer, TokenizerSettings
+from heedful.text.special import PAD
+
+
+class LanguageData(Settings):
+    """Which text is learnt from, and in which windows."""
+
+    name: NamedText | None = Field(default=None, description="a named text; or give train")
+    train: TextSettings | None = Field(default=None, description="text to train on")
+    validation: TextSettings | None = Field(
+        default=None, description="text to choose the best model by; unset: the last part of train"
+    )
+    # As nanoGPT cuts its texts.
+    held_out: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="the share of train's tokens that are the validation, if none is given",
+    )
+    tests: dict[str, TextSettings] = Field(default={}, description="texts for the last evaluation, by name")
+    window: int = Field(default=256, ge=2, description="tokens that are read together: the longest context")
+    batch: int = Field(default=32, ge=1, description="windows of a batch")
+    document_mask: bool = Field(
+        default=True, description="no token attends to another document than its own; false: to all before it"
+    )
+    strides: tuple[int, ...] = Field(
+        default=(),
+        description="how far apart the windows of the last evaluation begin, each a row of scores; short ones give "
+        "each token more to see, and take longer; unset: a window",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.name is None and self.train is None:
+            raise ValueError("no training data: give data.train.text, or data.name")
+        if self.name is not None and (self.train or self.validation):
+            raise ValueError(
+                "data.name and texts of one's own are both given; leave one out (data.name = none)"
+            )
+        if taken := {"train", "validation"} & set(self.tests):
+            raise ValueError(
+                f"a test text is called {taken.pop()}, which is the name of another part: rename it"
+            )
+        for stride in self.strides:
+            if not 1 <= stride <= self.window:
+                raise ValueError(f"a stride is between 1 and the window ({self.window}), not {stride}")
+        return self
+
+
+class LanguageSettings(TaskSettings):
+    """What the task needs of a recipe."""
+
+    task: Literal["language-modelling"] = Field(
+        default="language-modelling", description="what the model is for"
+    )
+    data: LanguageData
+    tokenizer: TokenizerSettings = Field(default=TokenizerSettings(), description="how text is segmented")
+    model: DecoderOnlySettings = Field(default=DecoderOnlySettings(), description="the model")
+    metrics: tuple[str, ...] = ("perplexity", "bits-per-character")
+
+    def check(self, objective: Objective) -> None:
+        """See `TaskSettings`."""
+        if self.data.window > 2 * self.model.maximum_length:
+            raise ValueError(
+                f"data.window ({self.data.window}) is more than the model's positions, twice model.maximum_length "
+                f"({self.model.maximum_length}): raise the latter, or take a shorter window"
+            )
+        if "moses" in self.tokenizer.normalization:
+            raise ValueError(
+                "moses normalisation is of single sentences and loses line ends: leave it out here"
+            )
+        if self.tokenizer.dropout:
+            raise ValueError("text is segmented once, before the training: set tokenizer.dropout to 0")
+
+    @classmethod
+    def lower_is_better(cls, metric: str) -> bool:
+        """See `TaskSettings`."""
+        if metric not in METRICS:
+            raise RecipeError(f"There is no metric {metric!r} of text; the metrics are {', '.join(METRICS)}.")
+        return True
+
+
+class LanguageModelling(Task):
+    """The text, tokenizer and model of one run."""
+
+    unit = "window"
+
+    def __init__(self, settings: LanguageSettings, folder: Path, listener: Listener) -> None:
+        super().__init__(settings, folder, listener)
+        data = settings.data
+        named = {} if data.name is None else named_text(data.name)
+        found = {"train": data.train, "validation": data.validation, **named, **data.tests}
+        self.texts = {name: text for name, text in found.items() if text is not None}
+
+    def prepare(self) -> None:
+        """Check the text, learn the tokenizer, and write the tokens of each part: once for a run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        report, vocabulary = self.folder / "check.json", self.folder / "tokenizer.json"
+        fresh = not report.exists()
+        if fresh:
+            sections = check_documents(self.texts)
+            self.listener.say(documents_table(sections))
+            found = [section.to_dict() for section in sections]
+            write_text(report, json.dumps(found, ensure_ascii=False, indent=1))
+        if not vocabulary.exists():
+            texts = (piece.text for piece in read_pieces(self.texts["train"]))
+            Tokenizer.train(texts, self.settings.tokenizer).save(vocabulary)
+        self.tokenizer = Tokenizer.load(vocabulary)
+        self.streams = {name: self._stream(name) for name in self.texts}
+        if "validation" not in self.streams:
+            kept, held = self.streams["train"].split(self.settings.data.held_out, self.tokenizer)
+            self.streams |= {"train": kept, "validation": held}
+            if fresh:
+                self.listener.say(
+                    f"The last {len(held):,} of {len(kept) + len(held):,} tokens are the validation."
+                )
+
+    def build(self) -> DecoderOnlyTransformer:
+        """A new model, its weights from PyTorch's random generator."""
+        return DecoderOnlyTransformer(self.settings.model, len(self.tokenizer), len(self.tokenizer))
+
+    def batches(self, seed: int) -> TrainingWindows:
+        """The training windows."""
+        data = self.settings.data
+        return TrainingWindows(self.streams["train"], data.window, data.batch, seed, data.document_mask)
+
+    def validation_batches(self) -> Iterator[WindowBatch]:
+        """The validation text, once, in windows that do not overlap."""
+        return self._windows("validation", self.settings.data.window)
+
+    def loss(self, model: DecoderOnlyTransformer, batch: WindowBatch, objective: Objective) -> Loss:
+        """The cross-entropy of every token."""
+        inputs, reference, documents = batch.inputs, batch.reference, batch.documents
+        passes = 2 if objective.r_drop else 1
+        if objective.r_drop:
+            inputs = inputs.repeat(2, 1)
+            documents = None if documents is None else documents.repeat(2, 1)
+        smoothed, likelihood = smoothed_cross_entropy(
+            model.text_features(inputs, documents).flatten(0, 1),
+            model.output.weight,
+            model.output.bias,
+            reference.flatten().repeat(passes),
+            objective.label_smoothing,
+            objective.r_drop,
+        )
+        return Loss(smoothed / passes, likelihood / passes, int((reference != PAD).sum()))
+
+    def validate(self, model: DecoderOnlyTransformer, metric: str) -> float:
+        """Score the model on the validation text, in windows that do not overlap."""
+        nats, tokens = surprise(model, self.validation_batches())
+        amount = asdict(self.streams["validation"].amount)
+        return metric_value(metric, float(nats.sum()), float(tokens.sum()), amount)
+
+    def save(self, model: DecoderOnlyTransformer, folder: Path, trained: Mapping[str, Any]) -> None:
+        """Write the model folder."""
+        from heedful.tasks import language_modelling_folder
+
+        data, amount = self.settings.data, self.streams["train"].amount
+        facts = {
+            "data": data.name or list(map(str, self.texts["train"].text)),
+            "tokens": len(self.streams["train"]),
+            "documents": amount.documents,
+            "characters": amount.characters,
+        }
+        language_modelling_folder.save(
+            folder, model, self.tokenizer, data.window, amount.documents > 1, {**facts, **trained}
+        )
+
+    def evaluate(self, folder: Path, device: str) -> dict[str, list[Score]]:
+        """Score the model on every test text, or on the validation text where there is none, with every stride."""
+        from heedful.tasks.language_modelling_folder import load
+
+        model, data = load(folder, device=device).model, self.settings.data
+        scores: dict[str, list[Score]] = {}
+        for name in self.settings.data.tests or ("validation",):
+            for stride in data.strides or (data.window,):
+                nats, tokens = surprise(model, self._windows(name, stride))
+                signature = f"tokens:{tokens.sum()}|window:{data.window}|stride:{stride}"
+                amount = asdict(self.streams[name].amount)
+                title = name if len(data.strides) < 2 else f"{name}, stride {stride}"
+                scores[title] = language_scores(nats, tokens, amount, self.settings.metrics, signature)
+        return scores
+
+    def _windows(self, name: str, stride: int) -> Iterator[WindowBatch]:
+        data = self.settings.data
+        return evaluation_windows(self.streams[name], data.window, stride, data.batch, data.document_mask)
+
+    def _stream(self, name: str) -> TokenStream:
+        path = self.folder / f"{name}.npy"
+        if TokenStream.exists(path):
+            return TokenStream.open(path)
+        return TokenStream.write(path, read_pieces(self.texts[name]), self.tokenizer)
+
+
+@torch.no_grad()
+def surprise(
+    model: DecoderOnlyTransformer, batches: Iterator[WindowBatch]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give the negative log-likelihood in nats of each window, and how many predictions it has: (windows,) each."""
+    nats: list[float] = []
+    tokens: list[int] = []
+    device = model.output.weight.device
+    for batch in batches:
+        batch = batch.to(str(device))
+        features = model.text_features(batch.inputs, batch.documents)
+        # A window at a time: the logits of many would be the largest tensor there is.
+        for vectors, reference in zip(features, batch.reference, strict=True):
+            logits = model.output(vectors).float()
+            nats.append(float(cross_entropy(logits, reference, ignore_index=PAD, reduction="sum")))
+            tokens.append(int((reference != PAD).sum()))
+    return np.array(nats), np.array(tokens)
