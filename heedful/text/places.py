@@ -36,7 +36,11 @@ def _splitter() -> PreTokenizer:
 def words(text: str) -> list[Place]:
     """The places of the words of a text."""
     # As long as the text, so that places are the same.
-    return [place for _, cut in _splitter().pre_tokenize_str(text.replace(" ", SPACE)) for place in _bare(text, *cut)]
+    return [
+        place
+        for _, cut in _splitter().pre_tokenize_str(text.replace(" ", SPACE))
+        for place in _bare(text, *cut)
+    ]
 
 
 def _bare(text: str, first: int, end: int) -> Iterator[Place]:
@@ -65,6 +69,8 @@ class Pieces:
         # Moses sets all its tokens apart.
         self._apart = "moses" in tokenizer.settings.normalization
         self._known: dict[tuple[str, bool], tuple[int, ...]] = {}
+        pieces = tokenizer.vocabulary.pieces
+        self._bare = pieces.index(SPACE) if SPACE in pieces else None
 
     def of(self, word: str, spaced: bool) -> tuple[int, ...]:
         """The ids of a word; at least one, whatever normalisation leaves of it.
@@ -79,6 +85,10 @@ class Pieces:
             ids = [index for each in found for index in self.tokenizer.segment(each)]
             self._known[key] = tuple(ids) or (UNKNOWN,)
         return self._known[key]
+
+    def lead(self, ids: Sequence[int]) -> int:
+        """Which of a word's pieces is the first to spell something of it: the second where a space is a piece alone."""
+        return int(len(ids) > 1 and ids[0] == self._bare)
 
 
 # --- tokens of which nobody knows any more whether spaces stood between them

@@ -11,4 +11,4 @@ UNKNOWN = 3
 MASK = 4
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
-MASK_TOKEN = "<mask>"
+MASK_TOKEN = "<mask>"  # noqa: S105 -- no password

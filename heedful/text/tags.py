@@ -85,7 +85,7 @@ def follows(tag: str, before: str | None) -> bool:
 
 
 def scheme(sentences: Iterable[Sequence[str]]) -> str:
-    """Name what tags are written in: "IOB1", "IOB2", "IOBES", or "mixed" where it is IOB1 in one place, IOB2 in another.
+    """Name what tags are written in: "IOB1", "IOB2", "IOBES", or "mixed" where one is IOB1 only, another IOB2 only.
 
     Of tags that are right in both, IOB2 is named.
     """

@@ -28,7 +28,7 @@ from heedful.text import stored
 from heedful.text.normalization import Normalizer
 from heedful.text.sampling import bpe_dropout, draws, happens, unigram_sample
 from heedful.text.settings import TokenizerSettings
-from heedful.text.special import MASK, UNKNOWN
+from heedful.text.special import UNKNOWN
 from heedful.text.vocabulary import Vocabulary, learn, library_tokenizer, reserved_pieces
 from heedful.text.words import mark, splitter, unmark
 
@@ -198,9 +198,7 @@ class Tokenizer:
         words = self._splitter.pre_tokenize_str(text)
         starts = set(accumulate((len(word.encode()) for word, _ in words), initial=0))
         places = accumulate(map(len, parts), initial=0)
-        return [
-            place in starts or not self._bytes[index] for index, place in zip(ids, places, strict=False)
-        ]
+        return [place in starts or not self._bytes[index] for index, place in zip(ids, places, strict=False)]
 
     # Files
 

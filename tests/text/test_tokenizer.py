@@ -160,6 +160,22 @@ def test_an_encoding_is_the_segmentations_of_the_words(kind: Kind, text: str):
     assert max(map(len, words), default=0) <= LONGEST + 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=UNICODE)
+def test_words_are_found_again_in_ids(kind: Kind, text: str):
+    tokenizer = trained(kind)
+    segments = [tokenizer.segment(word) for word in tokenizer.words(text)]
+    ids = [index for segment in segments for index in segment]
+    starts = tokenizer.word_starts(ids)
+    if UNKNOWN not in ids:  # whose text is not known
+        assert starts == [place == 0 for segment in segments for place in range(len(segment))]
+    with_ends = tokenizer.word_starts([START, *ids, END])
+    assert with_ends[0]
+    assert with_ends[-1]
+    for first in range(min(len(ids), 5)):  # wherever it is cut, in the middle of a character too
+        assert tokenizer.word_starts(ids[first:])[0]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

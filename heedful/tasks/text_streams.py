@@ -1,0 +1,102 @@
+"""The base of tasks that learn from plain text: its parts, their tokenizer, and the streams of tokens made of them."""
+
+import json
+from abc import ABC
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from heedful.data.documents import TextSettings, check_documents, documents_table, read_pieces
+from heedful.data.named_texts import NamedText, named_text
+from heedful.data.token_stream import TokenStream
+from heedful.durable import write_text
+from heedful.settings import Settings
+from heedful.tasks.face import Listener, Task
+from heedful.text import Tokenizer
+
+
+class TextData(Settings):
+    """Which text is learnt from, and in which windows."""
+
+    name: NamedText | None = Field(default=None, description="a named text; or give train")
+    train: TextSettings | None = Field(default=None, description="text to train on")
+    validation: TextSettings | None = Field(
+        default=None, description="text to choose the best model by; unset: the last part of train"
+    )
+    held_out: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="the share of train's tokens that are the validation, if none is given",
+    )
+    tests: dict[str, TextSettings] = Field(default={}, description="texts for the last evaluation, by name")
+    window: int = Field(default=256, ge=2, description="tokens that are read together: the longest context")
+    batch: int = Field(default=32, ge=1, description="windows of a batch")
+    document_mask: bool = Field(default=True, description="no token attends to another document than its own")
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Self:
+        if self.name is None and self.train is None:
+            raise ValueError("no training data: give data.train.text, or data.name")
+        if self.name is not None and (self.train or self.validation):
+            raise ValueError(
+                "data.name and texts of one's own are both given; leave one out (data.name = none)"
+            )
+        if taken := {"train", "validation"} & set(self.tests):
+            raise ValueError(
+                f"a test text is called {taken.pop()}, which is the name of another part: rename it"
+            )
+        return self
+
+
+class TextTask(Task, ABC):
+    """A run that learns from text; its settings have `data`, a `TextData`, and `tokenizer`.
+
+    After `prepare`, `tokenizer` is what reads the text, and `streams` are the tokens of each part by its name.
+    """
+
+    unit = "window"
+    tokenizer: Tokenizer
+    streams: dict[str, TokenStream]
+
+    def __init__(self, settings: Any, folder: Path, listener: Listener) -> None:
+        super().__init__(settings, folder, listener)
+        data = settings.data
+        named = {} if data.name is None else named_text(data.name)
+        found = {"train": data.train, "validation": data.validation, **named, **data.tests}
+        self.texts = {name: text for name, text in found.items() if text is not None}
+
+    def prepare(self) -> None:
+        """Check the text, learn the tokenizer, and write the tokens of each part: once for a run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        report, vocabulary = self.folder / "check.json", self.folder / "tokenizer.json"
+        if not report.exists():
+            sections = check_documents(self.texts)
+            self.listener.say(documents_table(sections))
+            found = [section.to_dict() for section in sections]
+            write_text(report, json.dumps(found, ensure_ascii=False, indent=1))
+        if not vocabulary.exists():
+            texts = (piece.text for piece in read_pieces(self.texts["train"]))
+            Tokenizer.train(texts, self.settings.tokenizer).save(vocabulary)
+        self.tokenizer = Tokenizer.load(vocabulary)
+        self.streams = {name: self._stream(name) for name in self.texts}
+        if "validation" not in self.streams:
+            kept, held = self.streams["train"].split(self.settings.data.held_out, self.tokenizer)
+            self.streams |= {"train": kept, "validation": held}
+
+    def facts(self) -> dict[str, Any]:
+        """What the text of the training is, for the model card."""
+        amount = self.streams["train"].amount
+        return {
+            "data": self.settings.data.name or list(map(str, self.texts["train"].text)),
+            "tokens": len(self.streams["train"]),
+            "documents": amount.documents,
+            "characters": amount.characters,
+        }
+
+    def _stream(self, name: str) -> TokenStream:
+        path = self.folder / f"{name}.npy"
+        if TokenStream.exists(path):
+            return TokenStream.open(path)
+        return TokenStream.write(path, read_pieces(self.texts[name]), self.tokenizer)
