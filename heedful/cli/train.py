@@ -22,6 +22,9 @@ def train(
     run: Annotated[
         Path | None, typer.Option(help="Folder of the run.", show_default="runs/ and the name of the recipe")
     ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train with so many seeds, and give mean and deviation of the scores.")
+    ] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors and the scores.")] = False,
 ) -> None:
     """Train a model: check the data, learn the tokenizer, train, evaluate. The same command resumes a run.
@@ -33,6 +36,9 @@ def train(
     Paths are relative to the current folder. A run that was interrupted, by
     Ctrl-C, kill -9 or a power cut, goes on from its last checkpoint when the
     same command is given again.
+
+    With --seeds 3 there are three runs, in the folders seed-1 to seed-3 of the
+    run's folder, whose seeds count up from training.seed.
     """
     from heedful.machine import prepare
 
@@ -43,12 +49,54 @@ def train(
     from heedful.training.recipe import read
     from heedful.training.run import Run
 
-    chosen = read(recipe, overrides.split(context.args))
+    given = overrides.split(context.args)
+    chosen = read(recipe, given)
     folder = run or Path("runs") / Path(recipe).stem
     progress = Progress(Console(stderr=True, highlight=False, quiet=quiet))
-    train_in(Run(folder), chosen, progress)
+    if seeds == 1:
+        train_in(Run(folder), chosen, progress)
+    else:
+        first = chosen.training.seed
+        recipes = {
+            seed: read(recipe, [*given, ("training.seed", str(seed))]) for seed in range(first, first + seeds)
+        }
+        _train_each(folder, recipes, progress)
+        folder = folder / f"seed-{first}"
     if not quiet:
         typer.echo(f"The model is in {folder / 'model'}. Next:\n{_next(chosen.task, folder)}", err=True)
+
+
+def _train_each(folder: Path, recipes: "dict[int, Recipe]", progress: "Progress") -> None:
+    """Train the recipe of every seed in a folder of its own, and print mean and deviation of the scores."""
+    import json
+
+    from rich.console import Console
+
+    from heedful import durable
+    from heedful.errors import RecipeError
+    from heedful.evaluation.spread import spread, spread_table
+    from heedful.training.run import Run
+
+    if (folder / "recipe.toml").exists():
+        raise RecipeError(
+            f"{folder} is a run with one seed; name another folder with --run, or leave out --seeds."
+        )
+    runs = [Run(folder / f"seed-{seed}") for seed in recipes]
+    for run, recipe in zip(runs, recipes.values(), strict=True):
+        progress.say(f"Seed {recipe.training.seed}:")
+        train_in(run, recipe, progress)
+    found = spread([json.loads(run.evaluation.read_text(encoding="utf-8")) for run in runs])
+    told = {"seeds": list(recipes), "scores": [each.to_dict() for each in found]}
+    durable.write_text(folder / "seeds.json", json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+    Console().print(spread_table(found))
+
+
+# What a model of these tasks is asked with.
+_USES = {
+    "language-modelling": "generate {} --prompt TEXT",
+    "masked-language-modelling": "fill-mask {} 'A text with a [MASK] in it.'",
+    "contrastive": "nearest {} TEXTS 'a query'",
+}
 
 
 def _next(task: str, folder: Path) -> str:
@@ -58,6 +106,8 @@ def _next(task: str, folder: Path) -> str:
             f"  heedful translate {folder} < INPUT > OUTPUT\n"
             f"  heedful evaluate {folder} --source SOURCE --reference REFERENCE"
         )
+    if task in _USES:
+        return f"  heedful {_USES[task].format(folder)}"
     return f"  heedful predict {folder} < INPUT"
 
 

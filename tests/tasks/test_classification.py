@@ -1,0 +1,262 @@
+"""Classification: from files to a trained model folder and the answers of it."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+import heedful
+from heedful.errors import DataError, ModelFolderError
+from heedful.tasks.classification import Classification, ClassificationSettings
+from heedful.tasks.face import Plain
+from heedful.tasks.registry import TASKS, config_of, load, settings_of, task_of
+
+GOOD, BAD = ("good", "fine", "lovely"), ("bad", "dull", "awful")
+FILLER = ["the", "film", "was", "a", "story", "of", "two", "people", "in", "rome"]
+MODEL = {"d_model": 16, "d_ff": 16, "heads": 2, "layers": 1, "norm": "pre", "maximum_length": 16}
+
+
+class Said(list):
+    def say(self, message):
+        self.append(message)
+
+
+def sentence(draw: random.Random, positive: bool, length: int) -> str:
+    words = draw.choices(FILLER, k=length)
+    words.insert(draw.randrange(length), draw.choice(GOOD if positive else BAD))
+    return " ".join(words)
+
+
+def reviews(count: int, seed: int, length: int = 6) -> str:
+    draw, lines = random.Random(seed), []
+    for _ in range(count):
+        positive = draw.random() < 0.7
+        lines.append(f"{sentence(draw, positive, length)}\t{'pos' if positive else 'neg'}\n")
+    return "".join(lines)
+
+
+def settings(folder, **changes) -> ClassificationSettings:
+    data = {
+        "train": ({"tsv": folder / "train.tsv"},),
+        "tests": {"own": {"tsv": folder / "test.tsv"}},
+        "batch": 16,
+    }
+    data |= changes.pop("data", {})
+    return ClassificationSettings.model_validate(
+        {"data": data, "model": MODEL, "tokenizer": {"kind": "words"}, **changes}
+    )
+
+
+def task_in(folder, name="run", **changes) -> Classification:
+    task = Classification(settings(folder, **changes), folder / name, Said())
+    task.prepare()
+    return task
+
+
+def train(task: Classification, steps: int, rate: float = 0.01) -> torch.nn.Module:
+    model, batches = task.build(), task.batches(seed=0)
+    optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=rate)
+    for _ in range(steps):
+        batch = next(batches)
+        (task.loss(model, batch, Plain()).smoothed / len(batch)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "train.tsv").write_text(reviews(200, seed=1))
+    (tmp_path / "test.tsv").write_text(reviews(40, seed=2))
+    return tmp_path
+
+
+def test_it_is_prepared_once_and_holds_a_share_of_each_label_out(folder):
+    task = task_in(folder)
+    assert len(task.listener) == 1
+    task.prepare()
+    assert len(task.listener) == 1
+    counts = [np.bincount(part.answers) for part in task._parts.values()]
+    assert sum(counts).sum() == 200
+    assert counts[1].tolist() == [round(0.1 * number) for number in sum(counts)]
+    sections = json.loads((task.folder / "check.json").read_text())
+    assert [section["part"] for section in sections] == ["train", "validation", "own"]
+    assert task.labels == ("neg", "pos")
+
+
+def test_batches_go_on_from_anywhere_and_see_every_text_once_an_epoch(folder):
+    task = task_in(folder)
+    batches = task.batches(seed=3)
+    count = -(-len(task._parts["train"]) // 16)
+    first = [next(batches) for _ in range(count)]
+    places = [place for batch in first for place in batch.places]
+    assert len(set(places)) == len(places) == len(task._parts["train"])
+    state = json.loads(json.dumps(batches.state()))
+    after = [next(batches) for _ in range(3)]
+    again = task.batches(seed=3)
+    again.restore(state)
+    for one in after:
+        other = next(again)
+        assert (one.epoch, one.places) == (other.epoch, other.places) == (1, other.places)
+        assert torch.equal(one.words, other.words)
+
+
+def test_the_parts_of_a_batch_cost_what_it_costs(folder):
+    (folder / "train.tsv").write_text(reviews(60, seed=1, length=30))
+    task = task_in(folder, data={"overlap": 2, "class_weights": "balanced"})
+    model = task.build().train()
+    model.dropout.probability = 0.0
+    for module in model.modules():
+        if hasattr(module, "probability"):
+            module.probability = 0.0
+    batch = next(task.batches(seed=0))
+    assert len(batch.words) > len(batch) == 16
+    whole = task.loss(model, batch, Plain())
+    parts = [task.loss(model, part, Plain()) for part in batch.split(3)]
+    assert [part.tokens for part in parts] == [6, 6, 4]
+    torch.testing.assert_close(sum(part.smoothed for part in parts), whole.smoothed)
+    torch.testing.assert_close(sum(part.likelihood for part in parts), whole.likelihood)
+
+
+def test_it_learns_is_saved_scored_answers_and_is_begun_with(folder):
+    task = task_in(folder)
+    model = train(task, 120)
+    assert task.validate(model, "accuracy") > 90
+    task.save(model, folder / "model", {"step": 120})
+    accuracy, f1 = task.evaluate(folder / "model", "cpu")["own"]
+    assert accuracy.value > 90
+    assert accuracy.low <= accuracy.value <= accuracy.high
+    assert f1.name == "macro-f1"
+
+    loaded = heedful.load(folder / "model", device="cpu")
+    one, two = loaded.predict(["a lovely film in rome", "the story was awful"])
+    assert (one.label, two.label) == ("pos", "neg")
+    assert one.probability == max(one.probabilities.values())
+    assert sum(one.probabilities.values()) == pytest.approx(1)
+    lines = ["a lovely film in rome\n", "\n", '{"text": "the story was awful"}']
+    found = list(loaded.stream(lines))
+    assert [answer.line for answer in found] == [one.line, two.line]
+    assert found[0].line == f"pos\t{one.probability:.4f}"
+    assert json.loads(json.dumps(found[1].to_json()))["label"] == "neg"
+    # Long texts are read to their end.
+    late = " ".join(["film"] * 40 + ["awful"] * 12)
+    early = " ".join(["film"] * 52)
+    probabilities = [answer.probabilities["neg"] for answer in loaded.predict([late, early])]
+    assert probabilities[0] > probabilities[1] + 0.2
+    with pytest.raises(DataError, match=r"Text 1 is empty"):
+        loaded.predict([" "])
+    with pytest.raises(DataError, match=r"Text 1 is a pair; this model reads single texts"):
+        loaded.predict([("a", "b")])
+
+    second = task_in(folder, "second", init=folder / "model", freeze=1, model={"dropout": 0.2})
+    assert second.settings.model == task.settings.model.model_copy(update={"dropout": 0.2})
+    assert second.tokenizer.fingerprint() == task.tokenizer.fingerprint()
+    again = second.build()
+    torch.testing.assert_close(
+        again.encoder.stack.state_dict(), model.encoder.stack.state_dict(), rtol=0, atol=0
+    )
+    trained = train(second, 20)
+    assert second.validate(trained, "accuracy") > 90  # the head alone
+
+
+def test_numbers_are_learnt(folder):
+    draw = random.Random(0)
+    for name, count in (("train", 200), ("test", 30)):
+        rows = []
+        for _ in range(count):
+            good = draw.randrange(5)
+            rows.append(
+                f"{' '.join(draw.choices(GOOD, k=good) + draw.choices(BAD, k=4 - good))}\t{100 + 5 * good}"
+            )
+        (folder / f"{name}.tsv").write_text("\n".join(rows))
+    task = task_in(folder, data={"labels": "numbers"}, metrics=("pearson", "spearman", "rmse"))
+    model = train(task, 100)
+    task.save(model, folder / "model", {})
+    pearson, spearman, rmse = task.evaluate(folder / "model", "cpu")["own"]
+    assert pearson.value > 90
+    assert spearman.value > 85
+    assert rmse.value < 4
+    assert task.validate(model, "rmse") < 4
+    loaded = heedful.load(folder / "model", device="cpu")
+    (answer,) = loaded.predict(["good good good good"])
+    assert 112 < answer.number < 128
+    assert answer.line == f"{answer.number:.4g}"
+    assert answer.to_json() == {"text": "good good good good", "number": answer.number}
+
+
+def test_pairs_are_learnt(folder):
+    draw = random.Random(0)
+    rows = []
+    for _ in range(200):
+        first, second = draw.random() < 0.5, draw.random() < 0.5
+        texts = [sentence(draw, side, 2) for side in (first, second)]
+        rows.append("\t".join([*texts, "better" if second else "worse"]))
+    (folder / "train.tsv").write_text("\n".join(rows))
+    reading = {"text": 0, "second": 1, "label": 2}
+    task = task_in(folder, data={"train": ({"tsv": folder / "train.tsv", **reading},), "tests": {}})
+    model = train(task, 150)
+    assert task.validate(model, "accuracy") > 85
+    task.save(model, folder / "model", {})
+    loaded = heedful.load(folder / "model", device="cpu")
+    found = list(loaded.stream(["bad film\tgood film\n", '{"text": "good", "second": "bad"}\n']))
+    assert [(answer.label, answer.second) for answer in found] == [("better", "good film"), ("worse", "bad")]
+    with pytest.raises(DataError, match=r"line 1 is one text; this model reads pairs"):
+        list(loaded.stream(["alone"]))
+
+
+def test_a_folder_whose_parts_do_not_fit_is_refused(folder):
+    task = task_in(folder)
+    task.save(task.build(), folder / "model", {})
+    config = json.loads((folder / "model/config.json").read_text())
+    (folder / "model/config.json").write_text(json.dumps(config | {"labels": []}))
+    with pytest.raises(ModelFolderError, match=r"labels, or a scale of numbers"):
+        load(folder / "model")
+    (folder / "model/config.json").write_text(json.dumps(config | {"labels": ["a", "b", "c"]}))
+    with pytest.raises(ModelFolderError, match=r"output.weight has shape"):
+        load(folder / "model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"train": ()}}, "no training data: give data.train.tsv"),
+        ({"data": {"name": "trec"}}, "both given"),
+        (
+            {"data": {"labels": "numbers", "class_weights": "balanced"}},
+            "no named data sets and no class_weights",
+        ),
+        ({"data": {"tests": {"train": {"tsv": "a"}}}}, "a test set cannot be called train"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(folder, changes, message):
+    with pytest.raises(ValidationError, match=message):
+        settings(folder, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "objective", "message"),
+    [
+        ({"data": {"window": 100}}, {}, "data.window is 100, but the model reads at most 16"),
+        ({"data": {"overlap": 9}}, {}, "more than half of a window"),
+        ({"metrics": ("pearson",)}, {}, "pearson is no metric of data.labels = 'classes'"),
+        ({"data": {"labels": "numbers"}, "metrics": ("rmse",)}, {"r_drop": 1.0}, "r_drop is for classes"),
+    ],
+)
+def test_parts_of_a_recipe_that_exclude_each_other_are_told(folder, changes, objective, message):
+    class Wanted(Plain):
+        r_drop = objective.get("r_drop", 0.0)
+
+    with pytest.raises(ValueError, match=message):
+        settings(folder, **changes).check(Wanted())
+
+
+def test_it_is_registered():
+    assert TASKS["classification"].load == "classification_folder:load"
+    assert (settings_of("classification"), task_of("classification")) == (
+        ClassificationSettings,
+        Classification,
+    )
+    assert config_of("classification").model_fields["task"].default == "classification"
