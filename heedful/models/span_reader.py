@@ -1,0 +1,58 @@
+"""A reader: where in a text an answer begins and ends, or that there is none (Devlin et al. 2019, 4.2, 4.3).
+
+    starts, ends = model(tokens, segments, begins, closes)        # (batch, length) each
+
+    p(i begins) = softmax over i of S.T_i,   p(j ends) = softmax over j of E.T_j
+    score(i, j) = S.T_i + E.T_j, i <= j;     score(no answer) = S.T_1 + E.T_1
+
+T_i is the vector of token i, the first token is START; S and E are the rows of `output`. An answer begins with a
+word's first piece and ends with a word's last one: others score -inf, so that an answer is always made of whole words.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from heedful.layers import Dropout
+from heedful.models.encoder import Encoder, HeadedEncoder
+
+
+class SpanReader(HeadedEncoder):
+    """An encoder that finds spans; dropout: on the vectors that are scored."""
+
+    def __init__(self, encoder: Encoder, dropout: float = 0.0) -> None:
+        super().__init__(encoder)
+        self.dropout = Dropout(dropout)
+        self.output = nn.Linear(encoder.width, 2)
+        nn.init.normal_(self.output.weight, std=0.02)  # BERT's
+        nn.init.zeros_(self.output.bias)
+
+    def forward(
+        self, tokens: Tensor, segments: Tensor, begins: Tensor, closes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Score every token as the start and as the end.
+
+        tokens (batch, length): START, the question, END, the text, END; segments (batch, length): 0, from the text on 1
+        begins, closes: bool (batch, length), where an answer may begin and where it may end; START among both
+        """
+        scores = self.output(self.dropout(self.encoder(tokens, segments))).float()
+        return (
+            scores[..., 0].masked_fill(~begins, -torch.inf),
+            scores[..., 1].masked_fill(~closes, -torch.inf),
+        )
+
+
+def best_spans(starts: Tensor, ends: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the best span of each row, its first and its last place and its score, (batch,) each; START's is no span.
+
+    starts, ends: (batch, length), -inf where no span may begin or end; longest: places of a span at most
+    Where no span is possible the score is -inf.
+    """
+    length = starts.shape[1]
+    places = torch.arange(length, device=starts.device)
+    ahead = places - places.unsqueeze(1)  # [begin, end]
+    possible = (ahead >= 0) & (ahead < longest)
+    possible[0] = False
+    # (batch, begin, end)
+    scores = (starts.unsqueeze(2) + ends.unsqueeze(1)).masked_fill(~possible, -torch.inf)
+    score, place = scores.flatten(1).max(1)
+    return place // length, place % length, score

@@ -1,0 +1,217 @@
+"""From questions about texts to what a reader reads: windows of a text behind the question, and places in characters.
+
+A window is START, the question, END, some of the text, END. A text that is longer than a window comes in several, each
+beginning `stride` pieces after the one before, so that an answer cut by one window is whole in another (Devlin et al.
+2019, the authors' code). Of an answer in several windows, each is taught; when answering, a word may begin an answer in
+that window only in which it has most around it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heedful.data.squad import Question
+from heedful.tasks.shuffled import padded
+from heedful.text.places import Pieces, Place, spaced, words
+from heedful.text.special import END, PAD, START
+
+_AROUND = 3  # START, END, END
+_TENSORS = ("texts", "segments", "begins", "closes", "starts", "ends")
+_LONGEST_WORD = 32  # pieces of a word that are read
+
+
+class Cut(NamedTuple):
+    """How texts become windows.
+
+    length: tokens of a window at most, all in all; stride: pieces from one window to the next
+    question: pieces of a question that are read at most
+    """
+
+    length: int
+    stride: int
+    question: int
+
+
+class Row(NamedTuple):
+    """A window as the model reads it.
+
+    tokens: (length,); text: where the text begins in it; words: the places of the words in it, as (first, last) tokens
+    offset: which word of the text the first of these is
+    own: which of these words may begin an answer when answering, (first, end)
+    start, end: the tokens at which the answer begins and ends; 0 for none
+    question: which one it is of
+    """
+
+    tokens: list[int]
+    text: int
+    words: list[tuple[int, int]]
+    offset: int
+    own: tuple[int, int]
+    start: int
+    end: int
+    question: int
+
+
+def ids(text: str, pieces: Pieces) -> list[tuple[int, ...]]:
+    """The pieces of each word of a text."""
+    places = words(text)
+    return [
+        pieces.of(text[first:end], space)[:_LONGEST_WORD]
+        for (first, end), space in zip(places, spaced(text, places), strict=True)
+    ]
+
+
+def encode(questions: Sequence[Question], pieces: Pieces, cut: Cut) -> list[Row]:
+    """Give the windows of questions, in order; the first answer that stands in a text is the one that is taught."""
+    rows: list[Row] = []
+    known: dict[str, tuple[list[tuple[int, ...]], list[Place]]] = {}
+    for number, question in enumerate(questions):
+        if question.context not in known:
+            known[question.context] = ids(question.context, pieces), words(question.context)
+        text, places = known[question.context]
+        asked = [piece for word in ids(question.text, pieces) for piece in word][: cut.question]
+        head = [START, *asked, END]
+        room = max(_LONGEST_WORD, cut.length - len(asked) - _AROUND)
+        first, last = _answer_words(question, places)
+        windows = list(_windows([len(word) for word in text], room, cut.stride))
+        for at, (begin, end) in enumerate(windows):
+            tokens, spans = list(head), []
+            for word in text[begin:end]:
+                spans.append((len(tokens), len(tokens) + len(word) - 1))
+                tokens += word
+            taught = first is not None and begin <= first and last < end
+            rows.append(
+                Row(
+                    [*tokens, END],
+                    len(head),
+                    spans,
+                    begin,
+                    _own(windows, at),
+                    spans[first - begin][0] if taught and first is not None else 0,
+                    spans[last - begin][1] if taught else 0,
+                    number,
+                )
+            )
+    return rows
+
+
+def _windows(sizes: Sequence[int], room: int, stride: int) -> Iterator[tuple[int, int]]:
+    """The words of each window, (first, end); one window of nothing for a text without words."""
+    first = 0
+    while True:
+        end, total = first, 0
+        while end < len(sizes) and total + sizes[end] <= room:
+            total += sizes[end]
+            end += 1
+        yield first, end
+        if end >= len(sizes):
+            return
+        passed, following = 0, first
+        # No word may be left out, however long the stride.
+        while following < end and (passed < stride or following == first):
+            passed += sizes[following]
+            following += 1
+        first = following
+
+
+def _own(windows: Sequence[tuple[int, int]], at: int) -> tuple[int, int]:
+    """The words of a window, counted from its first, that have more around them there than in its neighbours.
+
+    What a word has around it is the smaller of the words before and after it: so the border is in the middle of what
+    two windows share.
+    """
+    begin, end = windows[at]
+    first = 0 if at == 0 else (begin + windows[at - 1][1] + 1) // 2 - begin
+    last = end if at == len(windows) - 1 else (windows[at + 1][0] + end + 1) // 2
+    return first, last - begin
+
+
+def _answer_words(question: Question, places: Sequence[Place]) -> tuple[int | None, int]:
+    """The first and the last word of the first answer that stands in the text; None, -1 if there is none."""
+    for answer in question.found:
+        start, end = answer.start or 0, answer.end or 0
+        touched = [number for number, place in enumerate(places) if place[0] < end and place[1] > start]
+        if touched:
+            return touched[0], touched[-1]
+    return None, -1
+
+
+@dataclass(frozen=True)
+class ReadingBatch:
+    """Windows of texts with their questions.
+
+    texts, segments, begins, closes: as `heedful.models.span_reader.SpanReader` takes them, (batch, length)
+    starts, ends: the tokens at which the answers begin and end, (batch,); 0 for none
+    places: where the first questions stand, for messages
+    tokens: how many windows the whole batch has that this is a part of
+    epoch: how often all questions had been seen before
+    """
+
+    texts: Tensor
+    segments: Tensor
+    begins: Tensor
+    closes: Tensor
+    starts: Tensor
+    ends: Tensor
+    places: list[str]
+    tokens: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, name) for name in _TENSORS)
+
+    def _with(self, tensors: Iterable[Tensor]) -> Self:
+        return replace(self, **dict(zip(_TENSORS, tensors, strict=True)))
+
+    def to(self, device: str) -> Self:
+        """The same batch on a device."""
+        return self._with(each.to(device) for each in self._tensors())
+
+    def split(self, parts: int) -> list[Self]:
+        """Cut it into at most so many parts."""
+        size = -(-len(self) // parts)
+        return [
+            self._with(part) for part in zip(*(each.split(size) for each in self._tensors()), strict=True)
+        ]
+
+    def first(self, count: int) -> str:
+        """Name its first questions."""
+        return ", ".join(self.places[:count])
+
+
+def batch(rows: Sequence[Row], questions: Sequence[Question], own: bool, epoch: int = 0) -> ReadingBatch:
+    """Put windows together; own: answers may begin only where a window has most around (when answering)."""
+    texts = padded([row.tokens for row in rows], PAD)
+    segments = np.zeros_like(texts)
+    begins, closes = np.zeros(texts.shape, dtype=bool), np.zeros(texts.shape, dtype=bool)
+    begins[:, 0] = closes[:, 0] = True
+    for at, row in enumerate(rows):
+        segments[at, row.text : len(row.tokens)] = 1
+        starting = row.words[slice(*row.own)] if own else row.words
+        begins[at, [first for first, _ in starting]] = True
+        closes[at, [last for _, last in row.words]] = True
+    return ReadingBatch(
+        torch.from_numpy(texts),
+        torch.from_numpy(segments),
+        torch.from_numpy(begins),
+        torch.from_numpy(closes),
+        torch.tensor([row.start for row in rows]),
+        torch.tensor([row.end for row in rows]),
+        [questions[row.question].place for row in rows[:5]],
+        len(rows),
+        epoch,
+    )
+
+
+def like_lengths(rows: Sequence[Row], size: int) -> Iterator[np.ndarray]:
+    """All windows once, those of like length together."""
+    order = np.argsort([len(row.tokens) for row in rows], kind="stable")
+    for first in range(0, len(order), size):
+        yield order[first : first + size]

@@ -1,0 +1,158 @@
+"""From tagged sentences to what a tagger reads: pieces, the first piece of every word, windows, batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heedful.data.conll import Tagged
+from heedful.tasks.shuffled import padded
+from heedful.text.places import Pieces, likely_spaced
+from heedful.text.special import END, PAD, START
+
+NO_WORD = -1
+_AROUND = 2  # START and END
+_LONGEST_WORD = 32  # pieces of a word that are read: an address may have a hundred
+_CONTEXT = 64  # pieces that a window of a long sentence sees of what the windows beside it tag
+
+
+class Window(NamedTuple):
+    """Words `first` to before `end` are read, `own` to before `stop` are tagged."""
+
+    first: int
+    end: int
+    own: int
+    stop: int
+
+
+def windows(sizes: Sequence[int], room: int, may_begin: Sequence[bool] | None = None) -> Iterator[Window]:
+    """Cut a sentence into windows: every word is tagged in one, with words on both sides to be seen.
+
+    sizes: pieces of each word, at most half of `room`, the pieces that a window can have
+    may_begin: before which words may be cut; anywhere if left out or else impossible
+    """
+    count, context, own = len(sizes), min(_CONTEXT, room // 4), 0
+    while own < count:
+        first, before = own, 0
+        while first > 0 and before + sizes[first - 1] <= context:
+            first -= 1
+            before += sizes[first]
+        end, total = first, 0
+        while end < count and total + sizes[end] <= room:
+            total += sizes[end]
+            end += 1
+        stop = end
+        if end < count:
+            after = 0
+            while stop > own + 1 and after + sizes[stop - 1] <= context:
+                stop -= 1
+                after += sizes[stop]
+            if may_begin is not None:
+                stop = next((place for place in range(stop, own, -1) if may_begin[place]), stop)
+        yield Window(first, end, own, stop)
+        own = stop
+
+
+class Row(NamedTuple):
+    """A window as the model reads it.
+
+    tokens: START, the pieces, END; firsts: where the first piece of each word stands that is tagged here
+    labels: the number of each one's tag; sentence: which one it is of
+    """
+
+    tokens: list[int]
+    firsts: list[int]
+    labels: list[int]
+    sentence: int
+
+
+def encode(
+    sentences: Sequence[Tagged], pieces: Pieces, room: int, labels: Sequence[str] | None = None
+) -> list[Row]:
+    """Give the windows of sentences, in order.
+
+    room: tokens of a window at most; labels: the tags in the order of their numbers, where they are known; a tag that
+    is not among them, of a type never seen in training, counts as O.
+    """
+    number = {label: place for place, label in enumerate(labels or ())}
+    rows: list[Row] = []
+    room -= _AROUND
+    longest = max(1, min(_LONGEST_WORD, room // 2))
+    for at, sentence in enumerate(sentences):
+        spaced = likely_spaced(sentence.tokens)
+        words = [
+            pieces.of(token, space)[:longest] for token, space in zip(sentence.tokens, spaced, strict=True)
+        ]
+        begins = [not tag.startswith("I-") for tag in sentence.tags] if labels else None
+        for window in windows([len(word) for word in words], room, begins):
+            tokens, places = [START], []
+            for word in range(window.first, window.end):
+                places.append(len(tokens) + pieces.lead(words[word]))
+                tokens += words[word]
+            own = range(window.own, window.stop)
+            tags = [sentence.tags[word] for word in own] if labels else []
+            if tags and tags[0].startswith("I-"):  # a span longer than a window
+                tags[0] = f"B-{tags[0][2:]}"
+            numbers = [number.get(tag, 0) for tag in tags]
+            rows.append(Row([*tokens, END], [places[word - window.first] for word in own], numbers, at))
+    return rows
+
+
+@dataclass(frozen=True)
+class TaggingBatch:
+    """Windows of sentences.
+
+    texts: (batch, length), padded with PAD
+    firsts: (batch, words), the place of each word's first piece; NO_WORD beyond the last
+    labels: (batch, words), the number of each word's tag; 0 beyond the last
+    places: where the first sentences stand, for messages
+    tokens: how many words the whole batch has that this is a part of
+    epoch: how often all sentences had been seen before
+    """
+
+    texts: Tensor
+    firsts: Tensor
+    labels: Tensor
+    places: list[str]
+    tokens: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def to(self, device: str) -> Self:
+        """The same batch on a device."""
+        texts, firsts, labels = (each.to(device) for each in (self.texts, self.firsts, self.labels))
+        return type(self)(texts, firsts, labels, self.places, self.tokens, self.epoch)
+
+    def split(self, parts: int) -> list[Self]:
+        """Cut it into at most so many parts."""
+        size = -(-len(self) // parts)
+        cut = zip(*(each.split(size) for each in (self.texts, self.firsts, self.labels)), strict=True)
+        return [replace(self, texts=texts, firsts=firsts, labels=labels) for texts, firsts, labels in cut]
+
+    def first(self, count: int) -> str:
+        """Name its first sentences."""
+        return ", ".join(self.places[:count])
+
+
+def batch(rows: Sequence[Row], sentences: Sequence[Tagged], epoch: int = 0) -> TaggingBatch:
+    """Put windows together."""
+    return TaggingBatch(
+        torch.from_numpy(padded([row.tokens for row in rows], PAD)),
+        torch.from_numpy(padded([row.firsts for row in rows], NO_WORD)),
+        torch.from_numpy(padded([row.labels or [0] * len(row.firsts) for row in rows], 0)),
+        [sentences[row.sentence].place for row in rows[:5]],
+        sum(len(row.firsts) for row in rows),
+        epoch,
+    )
+
+
+def like_lengths(rows: Sequence[Row], size: int) -> Iterator[np.ndarray]:
+    """All windows once, those of like length together."""
+    order = np.argsort([len(row.tokens) for row in rows], kind="stable")
+    for first in range(0, len(order), size):
+        yield order[first : first + size]
