@@ -46,8 +46,9 @@ from heedful.data.batching import Batch, Batches, BatchSettings
 from heedful.data.store import PairStore
 from heedful.machine import native_bfloat16, prepare
 from heedful.tasks.translation import DataSettings, Translation, TranslationSettings
+from heedful.text.settings import SidesSettings
 from heedful.text.special import PAD
-from heedful.text.tokenizer import Tokenizer, TokenizerSettings
+from heedful.text.tokenizer import Tokenizer
 from heedful.training.progress import Progress
 
 TOKENS, LENGTH, VOCABULARY = 4096, 256, 10_000
@@ -70,7 +71,7 @@ def prepared(folder: Path) -> Path:
     """The folder of the pairs as tokens, made as `heedful train` makes it."""
     settings = TranslationSettings(
         data=DataSettings(name="multi30k-en-de"),
-        tokenizer=TokenizerSettings(kind="bpe", vocabulary_size=VOCABULARY, joint=True),
+        tokenizer=SidesSettings(kind="bpe", vocabulary_size=VOCABULARY, joint=True),
     )
     Translation(settings, folder, Progress(Console(quiet=True))).prepare()
     return folder

@@ -7,7 +7,7 @@ loop is what people write: logits, `cross_entropy`, `backward`, `Adam`.
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from heedful.data.batching import Batch
 from heedful.models import TransformerSettings, build
+from heedful.objectives import Loss, sequence_loss
 from heedful.text.special import PAD, START
 from heedful.training.settings import TrainingSettings
 from heedful.training.step import Stepper, Totals
@@ -76,7 +77,13 @@ class Heedful:
         training = TrainingSettings(
             label_smoothing=SMOOTHING, beta1=BETAS[0], beta2=BETAS[1], epsilon=EPSILON
         )
-        self.stepper = Stepper(model, training, "cpu", "bfloat16" if bfloat16 else "float32")
+
+        def loss(batch: Any) -> Loss:
+            return sequence_loss(
+                model, batch.source, batch.target_input, batch.target_output, training.label_smoothing
+            )
+
+        self.stepper = Stepper(model, loss, training, "cpu", "bfloat16" if bfloat16 else "float32")
 
     def step(self, number: int, rate: float, batch: Batch) -> float:
         totals = Totals()

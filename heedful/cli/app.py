@@ -18,9 +18,14 @@ from heedful.cli import (
     by_length,
     check,
     compile,
+    contexts,
     data,
     demo,
+    embed,
     evaluate,
+    fill_mask,
+    generate,
+    nearest,
     predict,
     recipes,
     recombine,
@@ -44,6 +49,10 @@ _FREE = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(rich_help_panel="Models", context_settings=_FREE)(train.train)
 app.command(rich_help_panel="Models")(translate.translate)
 app.command(rich_help_panel="Models")(predict.predict)
+app.command("fill-mask", rich_help_panel="Models")(fill_mask.fill_mask)
+app.command(rich_help_panel="Models")(generate.generate)
+app.command(rich_help_panel="Models")(embed.embed)
+app.command(rich_help_panel="Models")(nearest.nearest)
 app.command(rich_help_panel="Models")(evaluate.evaluate)
 app.command("by-length", rich_help_panel="Models")(by_length.by_length)
 app.command(rich_help_panel="Models")(score.score)
@@ -54,6 +63,7 @@ app.command(rich_help_panel="Recipes and data")(data.data)
 app.command(rich_help_panel="Recipes and data", context_settings=_FREE)(check.check)
 app.command(rich_help_panel="Recipes and data")(recombine.recombine)
 app.command(rich_help_panel="To look at")(demo.demo)
+app.command(rich_help_panel="To look at")(contexts.contexts)
 app.command(rich_help_panel="To look at")(bpe.bpe)
 
 

@@ -3,9 +3,10 @@
     bag        sum_j E x_j
     position   sum_j l_j * (E x_j),   l_kj = 1 + 4 (k / d - (d + 1) / 2d) (j / J - (J + 1) / 2J)
 
-with j and k (of d, the width) counted from 1; J is how many words the sentence has, or, as in the authors' code, the
-longest one. Under position encoding the order of words matters. This l is that of the authors' code too. The one printed in the paper, (1 - j / J) - (k / d) (1 - 2 j / J), is half of it but for the
-place of the middle: 1 / 2 + 2 (k / d - 1 / 2) (j / J - 1 / 2). Vectors should have the size that they have as a bag.
+with j and k (of d, the width) counted from 1; J is how many words the sentence has, or the longest one. Under position
+encoding the order of words matters. This l is that of the authors' code. The one printed in the paper, (1 - j / J) -
+(k / d) (1 - 2 j / J), is half of it but for the place of the middle: 1 / 2 + 2 (k / d - 1 / 2) (j / J - 1 / 2). Vectors
+should have the size that they have as a bag.
 """
 
 from typing import Literal

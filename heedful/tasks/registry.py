@@ -36,6 +36,18 @@ TASKS = {
         "translation_folder:TranslationConfig",
         "translator:load",
     ),
+    "language-modelling": TaskKind(
+        "language_modelling:LanguageSettings",
+        "language_modelling:LanguageModelling",
+        "language_modelling_folder:LanguageConfig",
+        "language_modelling_folder:load",
+    ),
+    "masked-language-modelling": TaskKind(
+        "masked_language_modelling:MaskedSettings",
+        "masked_language_modelling:MaskedLanguageModelling",
+        "masked_language_modelling_folder:MaskedConfig",
+        "masked_language_modelling_folder:load",
+    ),
     "recall": TaskKind(
         "recall:RecallSettings", "recall:Recall", "recall_folder:RecallConfig", "recall_folder:load"
     ),
@@ -45,8 +57,29 @@ TASKS = {
         "few_shot_folder:FewShotConfig",
         "few_shot_folder:load",
     ),
+    "classification": TaskKind(
+        "classification:ClassificationSettings",
+        "classification:Classification",
+        "classification_folder:ClassificationConfig",
+        "classification_folder:load",
+    ),
+    "tagging": TaskKind(
+        "tagging:TaggingSettings", "tagging:Tagging", "tagging_folder:TaggingConfig", "tagging_folder:load"
+    ),
+    "answering": TaskKind(
+        "answering:AnsweringSettings",
+        "answering:Answering",
+        "answering_folder:AnsweringConfig",
+        "answering_folder:load",
+    ),
     "bandits": TaskKind(
         "bandits:ActingSettings", "bandits:Acting", "bandits_folder:ActingConfig", "bandits_folder:load"
+    ),
+    "contrastive": TaskKind(
+        "contrastive:ContrastiveSettings",
+        "contrastive:Contrastive",
+        "contrastive_folder:ContrastiveConfig",
+        "contrastive_folder:load",
     ),
 }
 

@@ -7,7 +7,7 @@ linear:        linear to `rate`, then a line down to `final` at the last step
                (both with `cooldown` below one: `rate` until that share of the steps is left, then the fall;
                "trapezoidal" or "warmup-stable-decay", Hu et al. 2024, MiniCPM)
 constant:      linear to `rate`, then `rate`
-staircase:     linear to `rate`; multiplied by `decay` after every `every` steps          (Sukhbaatar et al. 2015)
+staircase:     linear to `rate`; multiplied by `decay` after every `every` steps from there on  (Sukhbaatar et al. 2015)
 plateau:       linear to `rate`; multiplied by `decay` whenever validation did not improve `plateau_patience` times
 """
 
@@ -72,7 +72,7 @@ class Schedule:
             done = min(max(1 - (self.steps - step) / fall, 0.0), 1.0)
             left = (1 + math.cos(math.pi * done)) / 2 if settings.kind == "cosine" else 1 - done
             return settings.rate - (settings.rate - settings.final) * (1 - left)
-        stairs = step // settings.every if settings.kind == "staircase" else self.decays
+        stairs = (step - warmup - 1) // settings.every if settings.kind == "staircase" else self.decays
         return settings.rate * settings.decay**stairs
 
     def validated(self, improved: bool) -> None:

@@ -10,11 +10,15 @@ import pytest
 # What a page says, and how many figures it has.
 PAGES = {
     "attention.md": ("sum of the weights of local-p: 0.570", 6),
+    "bert.md": ("109,482,240 numbers, the published 110M", 0),
     "bytenet.md": ("2 sets see 125", 0),
+    "classification.md": ("good True", 0),
     "convs2s.md": ("12 attentions; the last: decoder.blocks.11.attention", 0),
     "memory-networks.md": ("looked most at: John went to the kitchen.", 0),
+    "language-models.md": ("reads [14, 15, 16, 17] and predicts [17, 18]", 0),
     "luong.md": ("input feeding False: 1 calls with 16 queries each", 1),
     "vectors.md": ("he is a sluggard who stares all day     david is a couch potato who yawns all day", 1),
+    "tagging-and-answering.md": ("['O', 'B-PER', 'I-PER', 'B-LOC']", 0),
     "rnnsearch.md": ("looks most at: ['x5', 'x4', 'x3', 'x2', 'x1']", 1),
 }
 

@@ -163,7 +163,9 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(name: str, nearest: 
 
 
 def test_an_unknown_metric_near_to_none_is_refused_with_all_names() -> None:
-    with pytest.raises(RecipeError, match="bleu, chrf, ter, exact-match, wer, per, cer, bleu-moses-lc, bleu-compound-split"):
+    with pytest.raises(
+        RecipeError, match="bleu, chrf, ter, exact-match, wer, per, cer, bleu-moses-lc, bleu-compound-split"
+    ):
         metric_kind("accuracy of everything")
 
 

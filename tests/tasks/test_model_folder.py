@@ -199,7 +199,10 @@ WRONG = {
         r"is not of a heedful model: it has no 'format'",
     ),
     "another key": (change_config(colour="red"), r"config\.json: colour: Extra inputs are not permitted"),
-    "another task": (change_config(task="singing"), r"for the task 'singing'; this heedful knows translation"),
+    "another task": (
+        change_config(task="singing"),
+        r"for the task 'singing'; this heedful knows translation",
+    ),
     "another architecture": (
         change_config(model={"architecture": "perceptron"}),
         r"config\.json: model: architecture must be",

@@ -45,11 +45,31 @@ NEEDED = {
     "multi30k-de-en-convs2s",
     "multi30k-de-en-bytenet",
     "custom",
+    "char-gpt",
+    "gpt",
+    "tinyshakespeare",
+    "tinyshakespeare-gpu",
+    "contrastive",
+    "tag",
+    "wnut17",
+    "answer",
+    "subjqa",
 }
 
 
+OWN_TEXT = [("data.train.text", "a.txt")]
+
+
 def own(name: str) -> list[tuple[str, str]]:
-    return OWN if name == "custom" else []
+    return {
+        "custom": OWN,
+        "char-gpt": OWN_TEXT,
+        "gpt": OWN_TEXT,
+        "contrastive": OWN_TEXT,
+        "classify": [("data.train.tsv", "a.tsv")],
+        "tag": [("data.train.conll", "a.conll")],
+        "answer": [("data.train.squad", "a.json")],
+    }.get(name, [])
 
 
 @pytest.fixture

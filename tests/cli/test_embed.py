@@ -1,0 +1,105 @@
+"""`heedful embed`, `heedful nearest` and `heedful contexts`: vectors in and out of files, neighbours and words."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+LINES = ["3 4 5", "7 8", "", "9 10 11 12 13", "3 4 5 6", "7 3", "3 7 5", "7 7 3", "3 9"]
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    path = tmp_path / "documents.txt"
+    path.write_text("".join(line + "\n" for line in LINES))
+    return path
+
+
+def test_vectors_go_to_a_file_to_json_and_to_standard_output(heedful, trained, documents, tmp_path):
+    common = ("embed", trained, "--input", documents, "--layer", "0+1", "--threads", 1)
+    output = tmp_path / "vectors.npy"
+    ran = heedful(*common, "--output", output)
+    assert ran.status == 0, ran.err
+    vectors = np.load(output, allow_pickle=False)
+    assert (vectors.shape, vectors.dtype) == ((len(LINES), 16), np.float32)
+    assert not vectors[2].any()
+    assert "is there already" in heedful(*common, "--output", output).err
+    told = [json.loads(line) for line in heedful(*common, "--json").out.splitlines()]
+    assert [row["document"] for row in told] == LINES
+    assert np.array([row["vector"] for row in told], np.float32) == pytest.approx(vectors)
+
+
+def test_the_array_goes_through_a_pipe_whole(tmp_path):
+    from heedful.cli.embed import write_npy
+    from heedful.tasks.embedding import Embedded
+
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    file = io.BytesIO()
+    write_npy(file, (Embedded("", row) for row in rows), 2)
+    assert np.array_equal(np.load(io.BytesIO(file.getvalue()), allow_pickle=False), rows)
+    empty = io.BytesIO()
+    write_npy(empty, iter(()), 2)
+    assert np.load(io.BytesIO(empty.getvalue())).shape == (0, 2)
+
+
+def test_the_nearest_is_the_document_itself(heedful, trained, documents, tmp_path):
+    ran = heedful("nearest", trained, documents, "7 8", "-n", 2, "--threads", 1)
+    assert ran.status == 0, ran.err
+    first = ran.out.splitlines()[0].split("\t")
+    assert first == ["1.000", "2", "7 8"]
+    vectors = tmp_path / "vectors.npy"
+    assert heedful("embed", trained, "--input", documents, "--output", vectors).status == 0
+    ran = heedful("nearest", trained, documents, "7 8", "3 4 5", "--vectors", vectors, "--centred", "--json")
+    told = [json.loads(line) for line in ran.out.splitlines()]
+    assert [row["nearest"][0]["line"] for row in told] == [2, 1]
+    assert len(told[0]["nearest"]) == 5
+    ran = heedful("nearest", trained, documents, "7 8", "--vectors", vectors, "--layer", "0,1")
+    assert ran.status == 2
+    assert "holds an array of shape (9, 16), but" in ran.err
+
+
+def test_words_are_followed_and_layers_measured(heedful, trained, documents, tmp_path):
+    ran = heedful("contexts", trained, documents, "--json", "--threads", 1)
+    assert ran.status == 0, ran.err
+    assert len(json.loads(ran.out)) == 2  # one layer, and what it reads
+    ran = heedful("contexts", trained, documents, "--word", "7", "--word", "3 4")
+    assert "7 (5)" in ran.out
+    assert "3 4 (2)" in ran.out
+    assert "'8' stands once in the text" in heedful("contexts", trained, documents, "--word", "8").err
+    assert "name them with --word" in heedful("contexts", trained, documents, "--figure", "a.svg").err
+
+
+def test_a_word_is_drawn(heedful, trained, documents, tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = tmp_path / "seven.svg"
+    ran = heedful("contexts", trained, documents, "--word", "7", "--figure", figure, "--json")
+    assert ran.status == 0, ran.err
+    drawn = figure.read_text(encoding="utf-8")
+    assert "what layer 1 reads" in drawn
+    assert "9 10 11" not in drawn  # sentences without the word are left out
+    assert drawn.count("7 7 3") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed", "MODEL", "--layer", "2", "--json"], "There is no layer 2: this model has layers 0 to 1"),
+        (
+            ["embed", "MODEL", "--pooling", "max", "--json"],
+            "pooling is one of mean, idf, cls, last, got 'max'",
+        ),
+        (["embed", "nowhere", "--json"], "There is no model folder nowhere"),
+        (["nearest", "MODEL", "EMPTY", "7"], "has no documents: every line is empty"),
+        (["nearest", "MODEL", "DOCUMENTS", "7", "--vectors", "DOCUMENTS"], "is not an array that"),
+    ],
+)
+def test_mistakes_are_told(heedful, trained, documents, tmp_path, arguments, message):
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n\n")
+    places = {"MODEL": trained, "EMPTY": empty, "DOCUMENTS": documents}
+    more = ["--input", documents] if arguments[0] == "embed" else []
+    ran = heedful(*(places.get(argument, argument) for argument in arguments), *more)
+    assert ran.status == 2
+    assert message in ran.err
