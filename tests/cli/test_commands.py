@@ -170,6 +170,15 @@ def test_data_sets_are_listed_and_located(heedful):
     assert "did you mean multi30k-en-de?" in heedful("data", "multi30k-en-dee").err
 
 
+def test_check_tells_what_any_task_finds_in_its_data(heedful, folder: Path):
+    texts = ["a fine film", "a dull film", "a wonderful play", "boring", "a lovely day", "awful"]
+    lines = [f"{text}\t{label}" for text, label in zip(texts, ["good", "bad"] * 3, strict=True)]
+    (folder / "texts.tsv").write_text("\n".join(["text\tlabel", *lines, ""]), encoding="utf-8")
+    ran = heedful("check", "classify", "--data.train.tsv", "texts.tsv")
+    assert ran.status == 0
+    assert "bad 50.0%, good 50.0%" in ran.out + ran.err
+
+
 def test_check_shows_what_training_would_leave_out(heedful, folder: Path):
     with (folder / "train.tsv").open("a") as file:
         file.write("\t1 2\n")
