@@ -35,6 +35,7 @@ VARIANTS = {
         "tied": "target",
     },
     "heads of 64": {"d_head": 64, "heads": 2},
+    "ALiBi": {"positions": "alibi"},
     "no positions": {"positions": "none"},
 }
 
