@@ -1,4 +1,4 @@
-"""Claim: recurrent models train faster here than written plainly in PyTorch, with the same equations and weights.
+"""Claim: recurrent models train no slower here than written plainly in PyTorch, with the same equations and weights.
 
     python benchmarks/recurrent_speed.py [--d 256 512] [--batch 64] [--length 30] [--rounds 5] [--threads 1] [--quick]
 

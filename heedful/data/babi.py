@@ -19,7 +19,7 @@ Every mistake is named by file and line. What is odd but can be read is counted 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from typing import Any
 from rich.table import Table
 
 from heedful.data.corpus import read_lines
+from heedful.data.findings import Section
 from heedful.errors import DataError
 
-_FIRST = 5  # how many places of each finding are named
 # Letters, digits and what joins them inside a word; other signs part words and are not read.
 _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
 
@@ -202,32 +202,10 @@ def _fact(place: str, fact: Any) -> Fact:
 
 
 @dataclass
-class Finding:
-    """How many questions of a part have something odd, and where the first are."""
+class Stories(Section):
+    """What was found in a part."""
 
-    what: str
-    count: int = 0
-    places: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Section:
-    """What was found in a part: "train", "validation", or the name of a test set."""
-
-    part: str
     questions: int = 0
-    findings: dict[str, Finding] = field(default_factory=dict)
-
-    def note(self, what: str, place: str) -> None:
-        """Count a question as having this fault."""
-        finding = self.findings.setdefault(what, Finding(what))
-        finding.count += 1
-        if len(finding.places) < _FIRST:
-            finding.places.append(place)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
-        return vars(self) | {"findings": [vars(finding) for finding in self.findings.values()]}
 
 
 EMPTY, NO_STORY, LONG = "empty question", "no story before it", "story longer than the memory"
@@ -239,7 +217,7 @@ DUPLICATE, OVERLAP, UNSEEN_WORD, UNSEEN_ANSWER = (
 )
 
 
-def check_stories(parts: Mapping[str, Sequence[Question]], memories: int) -> list[Section]:
+def check_stories(parts: Mapping[str, Sequence[Question]], memories: int) -> list[Stories]:
     """Count what is odd in the questions of each part; "train" among them is what the others are compared with.
 
     memories: how many facts are remembered; of a longer story the last
@@ -257,8 +235,8 @@ def check_stories(parts: Mapping[str, Sequence[Question]], memories: int) -> lis
 
 def _section(
     part: str, questions: Sequence[Question], memories: int, train: tuple[set[Any], set[str], set[str]] | None
-) -> Section:
-    section, before = Section(part, len(questions)), set[Any]()
+) -> Stories:
+    section, before = Stories(part, len(questions)), set[Any]()
     for question in questions:
         same = _same(question)
         odd = {
@@ -282,7 +260,7 @@ def _section(
     return section
 
 
-def stories_table(sections: Sequence[Section]) -> Table:
+def stories_table(sections: Sequence[Stories]) -> Table:
     """What was found, for people: a line for each part, and below it one for each thing found in it."""
     table = Table("data", "questions", "share", "first places")
     table.columns[1].justify = table.columns[2].justify = "right"

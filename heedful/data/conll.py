@@ -18,16 +18,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.table import Table
 
 from heedful.data.corpus import read_lines
+from heedful.data.findings import Section
 from heedful.errors import DataError
 from heedful.text import tags as tagging
 
 _DOCUMENT = "-DOCSTART-"
-_FIRST = 5  # places of a fault that are named
 
 
 class Tagged(NamedTuple):
@@ -162,46 +162,24 @@ UNSEEN_TYPE = "type not in train"
 
 
 @dataclass
-class Finding:
-    """How often something odd was found, and where first."""
-
-    what: str
-    count: int = 0
-    places: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Section:
-    """What a part is made of: "train", "validation", or the name of a test set.
+class Sentences(Section):
+    """What a part is made of.
 
     spans: how many of each type
     """
 
-    part: str
     sentences: int = 0
     tokens: int = 0
     spans: dict[str, int] = field(default_factory=dict)
-    findings: dict[str, Finding] = field(default_factory=dict)
-
-    def note(self, what: str, place: str) -> None:
-        """Count a fault."""
-        finding = self.findings.setdefault(what, Finding(what))
-        finding.count += 1
-        if len(finding.places) < _FIRST:
-            finding.places.append(place)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
-        return vars(self) | {"findings": [vars(finding) for finding in self.findings.values()]}
 
 
-def check_tagged(parts: Mapping[str, Sequence[Tagged]]) -> list[Section]:
+def check_tagged(parts: Mapping[str, Sequence[Tagged]]) -> list[Sentences]:
     """Count what each part is made of and what is odd in it; the others are compared with "train"."""
     trained = {sentence.tokens for sentence in parts.get("train", ())}
     types = {span.type for sentence in parts.get("train", ()) for span in sentence.spans}
-    sections: list[Section] = []
+    sections: list[Sentences] = []
     for part, sentences in parts.items():
-        section, before = Section(part, len(sentences)), set[tuple[str, ...]]()
+        section, before = Sentences(part, len(sentences)), set[tuple[str, ...]]()
         counts = Counter[str]()
         for sentence in sentences:
             section.tokens += len(sentence.tokens)
@@ -221,7 +199,7 @@ def check_tagged(parts: Mapping[str, Sequence[Tagged]]) -> list[Section]:
     return sections
 
 
-def tagged_table(sections: Sequence[Section]) -> Table:
+def tagged_table(sections: Sequence[Sentences]) -> Table:
     """What was found, for people."""
     table = Table("data", "count", "of what")
     table.columns[1].justify = "right"

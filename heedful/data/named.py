@@ -18,6 +18,7 @@ from pathlib import Path
 from heedful.data import recombination, sigmorphon
 from heedful.data.corpus import CorpusSettings, read_pairs
 from heedful.data.fetch import Remote, UnreachableError, cache_folder, fetch, find
+from heedful.data.listings import OF_OTHER_TASKS, Listing
 from heedful.data.prepare import concatenate, extract, split_archive
 from heedful.errors import DataError
 
@@ -40,16 +41,6 @@ class NamedData:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What a named data set is: one line of description, its size, and its licence or terms."""
-
-    name: str
-    description: str
-    size: str
-    terms: str
-
-
-@dataclass(frozen=True)
 class _Source:
     """How to get a set: `read(split)` gives a split's corpus in the set's own direction, fetching what it needs."""
 
@@ -62,7 +53,7 @@ class _Source:
 
 def list_names() -> tuple[Listing, ...]:
     """Every name that `resolve` knows, and the sets of tasks that do not read pairs."""
-    return (*(listing for listing, _ in _SETS.values()), *_OF_OTHER_TASKS.values())
+    return (*(listing for listing, _ in _SETS.values()), *OF_OTHER_TASKS.values())
 
 
 def resolve(name: str, progress: bool = True) -> NamedData:
@@ -71,8 +62,8 @@ def resolve(name: str, progress: bool = True) -> NamedData:
     Raises DataError for an unknown name (naming the nearest), for a file with a wrong sum, and for train or validation
     that cannot be had; a test set that cannot be had is left out and named in `unavailable`.
     """
-    if name in _OF_OTHER_TASKS:
-        raise DataError(f"{name} holds no pairs of texts: {_OF_OTHER_TASKS[name].description}.")
+    if name in OF_OTHER_TASKS:
+        raise DataError(f"{name} holds no pairs of texts: {OF_OTHER_TASKS[name].description}.")
     if name not in _SETS:
         near = difflib.get_close_matches(name, _SETS, n=1)
         raise DataError(
@@ -467,119 +458,3 @@ def _sets() -> dict[str, tuple[Listing, _Source]]:
 
 
 _SETS = _sets()
-
-# What tasks of another kind fetch by themselves, by data.name of their recipes.
-_OF_OTHER_TASKS = {
-    "tinyshakespeare": Listing(
-        "tinyshakespeare",
-        "plays of Shakespeare; for recipes of the task language-modelling, fetched when one is trained",
-        "1,003,854 / 111,540 characters; 0.4 MB",
-        "public domain; the repository states no licence",
-    ),
-    "babi": Listing(
-        "babi",
-        "questions over stories, 20 tasks in English; for recipes of the task recall, fetched when one is trained",
-        "20 x 900 / 100 / 1,000 questions; 0.6 MB",
-        "CC BY 3.0 (Facebook, Inc.)",
-    ),
-    "omniglot": Listing(
-        "omniglot",
-        "handwritten characters of 50 alphabets, 20 drawings of each; for recipes of the task few-shot, fetched when "
-        "one is trained",
-        "1,028 / 172 / 423 characters (Vinyals et al. 2016); 14 MB",
-        "MIT (Brenden Lake)",
-    ),
-}
-
-# Texts with labels: heedful.data.labelled_named.
-_OF_OTHER_TASKS |= {
-    name: Listing(name, f"{what}; for recipes of the task classification", size, terms)
-    for name, what, size, terms in (
-        (
-            "trec",
-            "questions and what they ask for, six kinds (Li and Roth 2002)",
-            "5,452 / 500 questions; 0.3 MB",
-            "distributed for research; no explicit licence",
-        ),
-        (
-            "sst2",
-            "sentences of film reviews, positive or negative, without their phrases (Socher et al. 2013)",
-            "6,920 / 872 / 1,821 sentences; 1 MB",
-            "distributed for research; no explicit licence",
-        ),
-        (
-            "sst5",
-            "the same in five degrees",
-            "8,544 / 1,101 / 2,210 sentences; 1.2 MB",
-            "distributed for research; no explicit licence",
-        ),
-        (
-            "subj",
-            "sentences of opinion, and of plot summaries (Pang and Lee 2004); ten folds",
-            "10,000 sentences; 1.3 MB",
-            "CC BY 4.0",
-        ),
-        (
-            "mr",
-            "sentences of film reviews, positive or negative (Pang and Lee 2005); ten folds",
-            "10,662 sentences; 1.3 MB",
-            "CC BY 4.0",
-        ),
-        (
-            "movie_reviews",
-            "whole film reviews, positive or negative (Pang and Lee 2004); ten folds",
-            "2,000 reviews of 650 words; 4 MB",
-            "CC BY 4.0",
-        ),
-    )
-}
-
-# Tagged sentences (heedful.data.entities), and questions about texts (heedful.data.reading).
-_OF_OTHER_TASKS |= {
-    name: Listing(name, f"{what}; for recipes of the task {task}", size, terms)
-    for name, task, what, size, terms in (
-        (
-            "wnut17",
-            "tagging",
-            "posts with the names in them, six types (Derczynski et al. 2017)",
-            "3,394 / 1,009 / 1,287 posts; 0.3 MB",
-            "CC BY 4.0",
-        ),
-        (
-            "wikigold",
-            "tagging",
-            "Wikipedia with the names in it, four types (Balasuriya et al. 2009); folds of whole articles",
-            "1,696 sentences; 0.1 MB",
-            "CC BY 4.0",
-        ),
-        (
-            "broad_twitter",
-            "tagging",
-            "tweets with the names in them, three types (Derczynski, Bontcheva and Roberts 2016); folds",
-            "9,339 tweets; 0.5 MB",
-            "CC BY 4.0",
-        ),
-        (
-            "subjqa",
-            "answering",
-            "questions about reviews, many without an answer (Bjerva et al. 2020); also subjqa-electronics, -grocery, "
-            "-restaurants, -tripadvisor",
-            "4,984 / 970 / 1,727 questions; 6 MB",
-            "research (terms of Amazon, Yelp, TripAdvisor)",
-        ),
-        (
-            "xquad",
-            "answering",
-            "questions about Wikipedia (Artetxe et al. 2020); also xquad-de, xquad-es; folds",
-            "1,190 questions; 0.1 MB",
-            "CC BY-SA 4.0",
-        ),
-        (
-            "fairytale_qa",
-            "answering",
-            "questions about fairy tales whose answers stand in them (Xu et al. 2022); from a mirror only",
-            "3,150 / 475 / 486 questions; 1.7 MB",
-            "Apache 2.0, as its repository states",
-        ),
-    )
-}

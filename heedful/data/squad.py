@@ -14,16 +14,15 @@ nearest place where its text stands; both this, and an answer that stands nowher
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.table import Table
 
 from heedful.data.corpus import read_lines
+from heedful.data.findings import Section
 from heedful.errors import DataError
-
-_FIRST = 5  # places of a fault that are named
 
 
 class Answer(NamedTuple):
@@ -236,47 +235,25 @@ DUPLICATE, OVERLAP = "same as one before", "context also in train"
 
 
 @dataclass
-class Finding:
-    """How many questions have something odd, and where the first are."""
-
-    what: str
-    count: int = 0
-    places: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Section:
-    """What a part is made of: "train", "validation", or the name of a test set.
+class Questions(Section):
+    """What a part is made of.
 
     words: of its contexts, white space between: the mean and the longest
     """
 
-    part: str
     questions: int = 0
     unanswerable: int = 0
     contexts: int = 0
     words: tuple[float, int] = (0.0, 0)
     answer_words: float = 0.0
-    findings: dict[str, Finding] = field(default_factory=dict)
-
-    def note(self, what: str, place: str) -> None:
-        """Count a question as having this fault."""
-        finding = self.findings.setdefault(what, Finding(what))
-        finding.count += 1
-        if len(finding.places) < _FIRST:
-            finding.places.append(place)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
-        return vars(self) | {"findings": [vars(finding) for finding in self.findings.values()]}
 
 
-def check_questions(parts: Mapping[str, Sequence[Question]]) -> list[Section]:
+def check_questions(parts: Mapping[str, Sequence[Question]]) -> list[Questions]:
     """Count what each part is made of and what is odd in it; the others are compared with "train"."""
     trained = {question.context for question in parts.get("train", ())}
-    sections: list[Section] = []
+    sections: list[Questions] = []
     for part, questions in parts.items():
-        section, before = Section(part, len(questions)), set[tuple[str, str]]()
+        section, before = Questions(part, len(questions)), set[tuple[str, str]]()
         contexts = {question.context: len(question.context.split()) for question in questions}
         lengths = [len(answer.text.split()) for question in questions for answer in question.answers]
         section.unanswerable = sum(not question.answers for question in questions)
@@ -296,7 +273,7 @@ def check_questions(parts: Mapping[str, Sequence[Question]]) -> list[Section]:
     return sections
 
 
-def questions_table(sections: Sequence[Section]) -> Table:
+def questions_table(sections: Sequence[Questions]) -> Table:
     """What was found, for people."""
     table = Table("data", "count", "of what")
     table.columns[1].justify = "right"

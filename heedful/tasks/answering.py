@@ -39,7 +39,8 @@ from heedful.settings import Settings
 from heedful.tasks.asked_texts import Cut, ReadingBatch, batch, encode, like_lengths
 from heedful.tasks.face import Listener, Objective, Task
 from heedful.tasks.fine_tuning import FineTuningSettings
-from heedful.tasks.pretrained import TOKENIZER, read_pretrained
+from heedful.tasks.model_folder import TOKENIZER
+from heedful.tasks.pretrained import read_pretrained
 from heedful.tasks.shuffled import ShuffledBatches
 from heedful.text.places import Pieces, words
 from heedful.text.tokenizer import Tokenizer

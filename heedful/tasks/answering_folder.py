@@ -15,15 +15,23 @@ from typing import Any, Literal
 from pydantic import Field
 
 from heedful.data.squad import Question, parse_lines
-from heedful.errors import DataError, ModelFolderError, TokenizerError
+from heedful.errors import DataError
 from heedful.machine import resolve_device
 from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.models.span_reader import SpanReader
 from heedful.settings import Settings
 from heedful.tasks.answering import AnsweringSettings, best_answers
 from heedful.tasks.asked_texts import Cut
-from heedful.tasks.model_folder import ModelConfig, find, place, read_config, read_model, writing
-from heedful.tasks.pretrained import TOKENIZER
+from heedful.tasks.model_folder import (
+    TOKENIZER,
+    ModelConfig,
+    find,
+    place,
+    read_config,
+    read_model,
+    read_tokenizer,
+    writing,
+)
 from heedful.text.places import Pieces
 from heedful.text.tokenizer import Tokenizer
 
@@ -189,14 +197,6 @@ def load(path: str | Path, device: str = "auto") -> Answerer:
     """
     folder = find(path)
     config = read_config(folder, AnsweringConfig)
-    try:
-        tokenizer = Tokenizer.load(folder / TOKENIZER)
-    except TokenizerError as error:
-        raise ModelFolderError(str(error)) from error
-    if len(tokenizer) != config.vocabulary:
-        raise ModelFolderError(
-            f"{folder / TOKENIZER} has {len(tokenizer)} entries, but config.json says {config.vocabulary}: it does not "
-            "belong to this model."
-        )
+    tokenizer = read_tokenizer(folder, config.vocabulary)
     model = read_model(folder, lambda: SpanReader(Encoder(config.model, config.vocabulary)))
     return Answerer(model, tokenizer, config.windows, config.threshold, resolve_device(device))

@@ -34,7 +34,8 @@ from heedful.tasks.classification_folder import ClassificationConfig, Scale, Tex
 from heedful.tasks.classifying import Answered, TextBatch, TextBatches
 from heedful.tasks.face import Listener, Objective, Task
 from heedful.tasks.fine_tuning import FineTuningSettings
-from heedful.tasks.pretrained import TOKENIZER, read_pretrained
+from heedful.tasks.model_folder import TOKENIZER
+from heedful.tasks.pretrained import read_pretrained
 from heedful.tasks.windows import Reading, Texts
 from heedful.text.tokenizer import Tokenizer
 

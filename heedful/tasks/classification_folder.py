@@ -22,8 +22,7 @@ from heedful.machine import resolve_device
 from heedful.models.classifier import Classifier, HeadSettings
 from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.settings import Settings
-from heedful.tasks.model_folder import ModelConfig, find, place, read_config, read_model, writing
-from heedful.tasks.pretrained import TOKENIZER
+from heedful.tasks.model_folder import TOKENIZER, ModelConfig, find, place, read_config, read_model, writing
 from heedful.tasks.windows import Reading, Texts
 from heedful.text.tokenizer import Tokenizer
 

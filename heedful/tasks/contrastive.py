@@ -36,7 +36,8 @@ from heedful.tasks.contrastive_folder import load, save
 from heedful.tasks.embedding import Embedder
 from heedful.tasks.face import Listener, Objective, Task
 from heedful.tasks.fine_tuning import FineTuningSettings
-from heedful.tasks.pretrained import TOKENIZER, read_pretrained
+from heedful.tasks.model_folder import TOKENIZER
+from heedful.tasks.pretrained import read_pretrained
 from heedful.tasks.readers import of_encoder
 from heedful.tasks.shuffled import ShuffledBatches, padded
 from heedful.text.special import END, PAD, START

@@ -15,8 +15,7 @@ from heedful.models.encoder import EncoderSettings
 from heedful.models.sentence_encoder import SentenceEncoder, TextPooling
 from heedful.tasks.embedding import Embedder
 from heedful.tasks.embedding import load as load_embedder
-from heedful.tasks.model_folder import ModelConfig, place, writing
-from heedful.tasks.pretrained import TOKENIZER
+from heedful.tasks.model_folder import TOKENIZER, ModelConfig, place, writing
 from heedful.text.tokenizer import Tokenizer
 
 

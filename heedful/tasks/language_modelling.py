@@ -10,7 +10,6 @@ document than its own, and positions count from its beginning, so that a packed 
 (Krell et al. 2021).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,40 +21,21 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch.nn.functional import cross_entropy
 
-from heedful.data.documents import TextSettings, check_documents, documents_table, read_pieces
-from heedful.data.named_texts import NamedText, named_text
 from heedful.data.packing import TrainingWindows, WindowBatch, evaluation_windows
-from heedful.data.token_stream import TokenStream
-from heedful.durable import write_text
 from heedful.errors import RecipeError
 from heedful.evaluation import Score
 from heedful.evaluation.perplexity import METRICS, language_scores, metric_value
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
 from heedful.objectives import Loss, smoothed_cross_entropy
-from heedful.settings import Settings
-from heedful.tasks.face import Listener, Objective, Task, TaskSettings
-from heedful.text import Tokenizer, TokenizerSettings
+from heedful.tasks.face import Objective, TaskSettings
+from heedful.tasks.text_streams import TextData, TextTask
+from heedful.text import TokenizerSettings
 from heedful.text.special import PAD
 
 
-class LanguageData(Settings):
+class LanguageData(TextData):
     """Which text is learnt from, and in which windows."""
 
-    name: NamedText | None = Field(default=None, description="a named text; or give train")
-    train: TextSettings | None = Field(default=None, description="text to train on")
-    validation: TextSettings | None = Field(
-        default=None, description="text to choose the best model by; unset: the last part of train"
-    )
-    # As nanoGPT cuts its texts.
-    held_out: float = Field(
-        default=0.1,
-        gt=0,
-        lt=1,
-        description="the share of train's tokens that are the validation, if none is given",
-    )
-    tests: dict[str, TextSettings] = Field(default={}, description="texts for the last evaluation, by name")
-    window: int = Field(default=256, ge=2, description="tokens that are read together: the longest context")
-    batch: int = Field(default=32, ge=1, description="windows of a batch")
     document_mask: bool = Field(
         default=True, description="no token attends to another document than its own; false: to all before it"
     )
@@ -66,17 +46,7 @@ class LanguageData(Settings):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.name is None and self.train is None:
-            raise ValueError("no training data: give data.train.text, or data.name")
-        if self.name is not None and (self.train or self.validation):
-            raise ValueError(
-                "data.name and texts of one's own are both given; leave one out (data.name = none)"
-            )
-        if taken := {"train", "validation"} & set(self.tests):
-            raise ValueError(
-                f"a test text is called {taken.pop()}, which is the name of another part: rename it"
-            )
+    def _strides_fit(self) -> Self:
         for stride in self.strides:
             if not 1 <= stride <= self.window:
                 raise ValueError(f"a stride is between 1 and the window ({self.window}), not {stride}")
@@ -116,40 +86,18 @@ class LanguageSettings(TaskSettings):
         return True
 
 
-class LanguageModelling(Task):
+class LanguageModelling(TextTask):
     """The text, tokenizer and model of one run."""
 
-    unit = "window"
-
-    def __init__(self, settings: LanguageSettings, folder: Path, listener: Listener) -> None:
-        super().__init__(settings, folder, listener)
-        data = settings.data
-        named = {} if data.name is None else named_text(data.name)
-        found = {"train": data.train, "validation": data.validation, **named, **data.tests}
-        self.texts = {name: text for name, text in found.items() if text is not None}
+    settings: LanguageSettings
 
     def prepare(self) -> None:
-        """Check the text, learn the tokenizer, and write the tokens of each part: once for a run."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        report, vocabulary = self.folder / "check.json", self.folder / "tokenizer.json"
-        fresh = not report.exists()
-        if fresh:
-            sections = check_documents(self.texts)
-            self.listener.say(documents_table(sections))
-            found = [section.to_dict() for section in sections]
-            write_text(report, json.dumps(found, ensure_ascii=False, indent=1))
-        if not vocabulary.exists():
-            texts = (piece.text for piece in read_pieces(self.texts["train"]))
-            Tokenizer.train(texts, self.settings.tokenizer).save(vocabulary)
-        self.tokenizer = Tokenizer.load(vocabulary)
-        self.streams = {name: self._stream(name) for name in self.texts}
-        if "validation" not in self.streams:
-            kept, held = self.streams["train"].split(self.settings.data.held_out, self.tokenizer)
-            self.streams |= {"train": kept, "validation": held}
-            if fresh:
-                self.listener.say(
-                    f"The last {len(held):,} of {len(kept) + len(held):,} tokens are the validation."
-                )
+        """See `TextTask`; says how much is held out where no validation text is given."""
+        fresh = not (self.folder / "check.json").exists()
+        super().prepare()
+        if fresh and "validation" not in self.texts:
+            kept, held = (len(self.streams[name]) for name in ("train", "validation"))
+            self.listener.say(f"The last {held:,} of {kept + held:,} tokens are the validation.")
 
     def build(self) -> DecoderOnlyTransformer:
         """A new model, its weights from PyTorch's random generator."""
@@ -191,16 +139,9 @@ class LanguageModelling(Task):
         """Write the model folder."""
         from heedful.tasks import language_modelling_folder
 
-        data, amount = self.settings.data, self.streams["train"].amount
-        facts = {
-            "data": data.name or list(map(str, self.texts["train"].text)),
-            "tokens": len(self.streams["train"]),
-            "documents": amount.documents,
-            "characters": amount.characters,
-        }
-        language_modelling_folder.save(
-            folder, model, self.tokenizer, data.window, amount.documents > 1, {**facts, **trained}
-        )
+        window, several = self.settings.data.window, self.streams["train"].amount.documents > 1
+        facts = {**self.facts(), **trained}
+        language_modelling_folder.save(folder, model, self.tokenizer, window, several, facts)
 
     def evaluate(self, folder: Path, device: str) -> dict[str, list[Score]]:
         """Score the model on every test text, or on the validation text where there is none, with every stride."""
@@ -220,12 +161,6 @@ class LanguageModelling(Task):
     def _windows(self, name: str, stride: int) -> Iterator[WindowBatch]:
         data = self.settings.data
         return evaluation_windows(self.streams[name], data.window, stride, data.batch, data.document_mask)
-
-    def _stream(self, name: str) -> TokenStream:
-        path = self.folder / f"{name}.npy"
-        if TokenStream.exists(path):
-            return TokenStream.open(path)
-        return TokenStream.write(path, read_pieces(self.texts[name]), self.tokenizer)
 
 
 @torch.no_grad()

@@ -18,11 +18,20 @@ from heedful.errors import DataError, ModelFolderError, RecipeError
 from heedful.machine import resolve_device
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
 from heedful.tasks.continuing import Continuation, continuations
-from heedful.tasks.model_folder import CONFIG, ModelConfig, find, place, read_config, read_model, writing
+from heedful.tasks.model_folder import (
+    CONFIG,
+    TOKENIZER,
+    ModelConfig,
+    find,
+    place,
+    read_config,
+    read_model,
+    read_tokenizer,
+    writing,
+)
 from heedful.text import Tokenizer
 from heedful.text.special import START, UNKNOWN
 
-TOKENIZER = "tokenizer.json"
 _LONGEST_LINE = 256  # tokens of an answer to a line
 
 
@@ -218,12 +227,7 @@ def load(path: str | Path, device: str = "auto") -> LanguageModel:
     """
     folder = find(path)
     config = read_config(folder, LanguageConfig)
-    tokenizer = Tokenizer.load(folder / TOKENIZER)
-    if len(tokenizer) != config.vocabulary:
-        raise ModelFolderError(
-            f"{folder / CONFIG}: vocabulary is {config.vocabulary}, but {TOKENIZER} has {len(tokenizer)} entries: it "
-            "does not belong to this model."
-        )
+    tokenizer = read_tokenizer(folder, config.vocabulary)
     if config.window > 2 * config.model.maximum_length:
         raise ModelFolderError(
             f"{folder / CONFIG}: window is {config.window}, more than twice model.maximum_length "

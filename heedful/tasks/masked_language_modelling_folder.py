@@ -16,12 +16,20 @@ from pydantic import Field
 from heedful.errors import DataError, ModelFolderError
 from heedful.machine import resolve_device
 from heedful.models.encoder_only import EncoderOnlySettings, EncoderOnlyTransformer
-from heedful.tasks.model_folder import CONFIG, ModelConfig, find, place, read_config, read_model, writing
+from heedful.tasks.model_folder import (
+    CONFIG,
+    TOKENIZER,
+    ModelConfig,
+    find,
+    place,
+    read_config,
+    read_model,
+    writing,
+)
 from heedful.text import Tokenizer
 from heedful.text.special import END, MASK, START
 from heedful.text.words import SPACE
 
-TOKENIZER = "tokenizer.json"
 HOLE = "[MASK]"
 """How people write a word to be filled in."""
 

@@ -30,9 +30,12 @@ from heedful.errors import ModelFolderError, TokenizerError
 from heedful.settings import Settings
 from heedful.tasks.model_card import SCORES, model_card
 from heedful.tasks.replacing import replacing, standing
+from heedful.text.tokenizer import Tokenizer
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+TOKENIZER = "tokenizer.json"
+"""Of tasks that read one kind of text; translation has two sides (translation_folder.py)."""
 # Any of these tells that a folder is a run, whose model is in `model/`.
 _OF_A_RUN = ("recipe.toml", "log.jsonl", "checkpoints")
 _NAMED = 3  # tensors that a message names; the rest is counted
@@ -116,7 +119,7 @@ def add_scores(path: str | Path, config: type[ModelConfig], scores: Mapping[str,
         raise ModelFolderError(f"The model folder {folder} cannot be written: {reason}.") from error
 
 
-def task_of(path: str | Path) -> str:
+def name_of_task(path: str | Path) -> str:
     """Give the task that the model of a folder is for. Raises ModelFolderError as reading does."""
     return str(_content_of(find(path) / CONFIG).get("task"))
 
@@ -161,6 +164,23 @@ def read_model(folder: Path, make: Callable[[], Model]) -> Model:
         for name, tensor in stored_once(model).items():
             tensor.copy_(weights[name])
     return model.eval()
+
+
+def read_tokenizer(folder: Path, entries: int) -> Tokenizer:
+    """Give the tokenizer of a folder, which must have so many entries.
+
+    Raises ModelFolderError for one that is missing, damaged, or of another model.
+    """
+    try:
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+    except TokenizerError as error:
+        raise ModelFolderError(str(error)) from error
+    if len(tokenizer) != entries:
+        raise ModelFolderError(
+            f"{folder / TOKENIZER} has {len(tokenizer)} entries, but {CONFIG} says {entries}: it does not "
+            "belong to this model."
+        )
+    return tokenizer
 
 
 def find(path: str | Path) -> Path:

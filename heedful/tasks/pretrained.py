@@ -17,10 +17,9 @@ from safetensors import SafetensorError, safe_open
 
 from heedful.errors import ModelFolderError, TokenizerError
 from heedful.models.encoder import Encoder, EncoderSettings
-from heedful.tasks.model_folder import CONFIG, WEIGHTS, find, stored_once, task_of
+from heedful.tasks.model_folder import CONFIG, TOKENIZER, WEIGHTS, find, name_of_task, stored_once
 from heedful.text.tokenizer import Tokenizer
 
-TOKENIZER = "tokenizer.json"
 """The tokenizer in a model folder that another model can begin with."""
 
 
@@ -70,7 +69,7 @@ def read_pretrained(path: str | Path) -> Pretrained:
     Raises ModelFolderError for a folder that is missing or damaged, or whose model is no encoder of text.
     """
     folder = find(path)
-    task = task_of(folder)
+    task = name_of_task(folder)
     settings = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model")
     architecture = settings.get("architecture") if isinstance(settings, dict) else None
     if architecture not in ("encoder-only", "decoder-only") or not (folder / TOKENIZER).exists():

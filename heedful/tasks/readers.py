@@ -20,7 +20,7 @@ from heedful.layers import TransformerStack
 from heedful.machine import resolve_device
 from heedful.models import DecoderOnlyTransformer, Transformer
 from heedful.models.encoder import Encoder
-from heedful.tasks.model_folder import find, read_config, task_of
+from heedful.tasks.model_folder import find, name_of_task, read_config
 from heedful.tasks.pretrained import read_pretrained
 from heedful.text.special import END, START
 from heedful.text.tokenizer import Tokenizer
@@ -78,7 +78,7 @@ def read(path: str | Path, device: str = "auto") -> Reader:
     Raises ModelFolderError for a folder that is missing or damaged, or whose model has no Transformer stack for text.
     """
     folder = find(path)
-    if task_of(folder) == "translation":
+    if name_of_task(folder) == "translation":
         return _of_translation(folder, resolve_device(device))
     start = read_pretrained(folder)
     encoder = Encoder(start.model, len(start.tokenizer))

@@ -107,9 +107,9 @@ def load(path: str | Path, **options: Any) -> Any:
     Raises ModelFolderError for a folder that is missing, damaged, or of a task that this heedful does not know.
     """
     from heedful.errors import ModelFolderError
-    from heedful.tasks.model_folder import task_of
+    from heedful.tasks.model_folder import name_of_task
 
-    name = task_of(path)
+    name = name_of_task(path)
     if name not in TASKS:
         raise ModelFolderError(
             f"The model in {path} is for the task {name!r}; this heedful knows {', '.join(TASKS)}."

@@ -36,7 +36,8 @@ from heedful.objectives.cross_entropy import smoothed_cross_entropy
 from heedful.settings import Settings
 from heedful.tasks.face import Listener, Objective, Task
 from heedful.tasks.fine_tuning import FineTuningSettings
-from heedful.tasks.pretrained import TOKENIZER, read_pretrained
+from heedful.tasks.model_folder import TOKENIZER
+from heedful.tasks.pretrained import read_pretrained
 from heedful.tasks.shuffled import ShuffledBatches
 from heedful.tasks.tagged_words import TaggingBatch, batch, encode, like_lengths
 from heedful.text.places import Pieces, likely_spaced

@@ -16,12 +16,19 @@ from pydantic import Field
 from torch import Tensor
 
 from heedful.data.conll import Tagged
-from heedful.errors import ModelFolderError, TokenizerError
 from heedful.machine import resolve_device
 from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.models.tagger import Tagger
-from heedful.tasks.model_folder import ModelConfig, find, place, read_config, read_model, writing
-from heedful.tasks.pretrained import TOKENIZER
+from heedful.tasks.model_folder import (
+    TOKENIZER,
+    ModelConfig,
+    find,
+    place,
+    read_config,
+    read_model,
+    read_tokenizer,
+    writing,
+)
 from heedful.tasks.tagged_words import batch, encode, like_lengths
 from heedful.tasks.tagging import TaggerHead
 from heedful.text.places import Pieces, tokens
@@ -200,15 +207,7 @@ def load(path: str | Path, device: str = "auto") -> SentenceTagger:
     """
     folder = find(path)
     config = read_config(folder, TaggingConfig)
-    try:
-        tokenizer = Tokenizer.load(folder / TOKENIZER)
-    except TokenizerError as error:
-        raise ModelFolderError(str(error)) from error
-    if len(tokenizer) != config.vocabulary:
-        raise ModelFolderError(
-            f"{folder / TOKENIZER} has {len(tokenizer)} entries, but config.json says {config.vocabulary}: it does not "
-            "belong to this model."
-        )
+    tokenizer = read_tokenizer(folder, config.vocabulary)
     model = read_model(
         folder,
         lambda: Tagger(

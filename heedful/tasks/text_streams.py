@@ -24,6 +24,7 @@ class TextData(Settings):
     validation: TextSettings | None = Field(
         default=None, description="text to choose the best model by; unset: the last part of train"
     )
+    # As nanoGPT cuts its texts.
     held_out: float = Field(
         default=0.1,
         gt=0,

@@ -1,0 +1,37 @@
+"""What a check before training found in a part of the data: each fault, how often, and where first."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+_FIRST = 5  # places of a fault that are named
+
+
+@dataclass
+class Finding:
+    """How often something odd was found, and where first."""
+
+    what: str
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Section:
+    """A part, "train", "validation" or the name of a test set; each kind of data adds what it counts.
+
+    findings: the faults by what they are
+    """
+
+    part: str
+    findings: dict[str, Finding] = field(default_factory=dict, kw_only=True)
+
+    def note(self, what: str, place: str) -> None:
+        """Count a fault."""
+        finding = self.findings.setdefault(what, Finding(what))
+        finding.count += 1
+        if len(finding.places) < _FIRST:
+            finding.places.append(place)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values that JSON can hold."""
+        return vars(self) | {"findings": [vars(finding) for finding in self.findings.values()]}
