@@ -7,7 +7,11 @@
 A hop is attention with one query, u, whose keys are m and whose values are c; `heedful.observe` sees each as `hops.0`,
 `hops.1`, ... A x_i stands for the sum over the words of sentence i, by position or as a bag (layers/sentences.py), and
 T(i) for how long ago it was told, counted back from the question. In training empty memories are put between those of
-a story, so that no time is always that of one sentence; nothing can be attended to there, they only shift times.
+a story, so that no time is always that of one sentence: they only shift times.
+
+Memories that hold no sentence are zeros. With `places` they can be attended to, which adds nothing to u: so a network
+can look away, as the softmax over facts alone does not let it. The paper does not say so, but the authors' code does
+it, and questions to be answered by yes or no are hardly learnt without.
 
     adjacent    A^1 = B,  A^(k+1) = C^k,  W = C^K                 (section 2.2)
     layer-wise  A and C are one for all hops,  u <- H u + o
@@ -24,6 +28,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from heedful.attention import Attention, Dot
 from heedful.layers.sentences import sentence_vectors
@@ -39,6 +44,11 @@ class MemN2NSettings(MemorySettings):
     hops: int = Field(default=3, ge=1, description="how often the memories are looked at")
     memories: int = Field(
         default=50, ge=1, description="how many facts of a story are remembered, the last ones"
+    )
+    places: int | Literal["data"] | None = Field(
+        default=None,
+        description="memories that can be attended to, those that hold nothing too, as in the authors' code (data: as "
+        "many as the longest story to learn from has); unset: those that hold a fact",
     )
     temporal: bool = Field(default=True, description="whether a memory knows how long ago it was told")
     tied: Literal["adjacent", "layer-wise"] = Field(
@@ -101,21 +111,26 @@ class MemN2N(MemoryModel):
     def features(self, memories: Memories) -> Tensor:
         """Give u after the last hop, (starts, batch, d_model)."""
         settings, keys = self.settings, memories.keys
+        places = settings.places if isinstance(settings.places, int) else 0
+        keys = pad(keys, (0, max(0, places - keys.shape[1])), value=-1)
         (batch, facts), starts, width = keys.shape, settings.starts, settings.d_model
         sentences = sentence_vectors(
             memories.sentences, self.words, settings.encoding, width, settings.longest
         )
         real = keys >= 0
-        # What is taken where there is no fact does not matter: nobody may look there.
+        # What is taken where there is no fact does not matter: nobody may look there, or it is made zero.
         told = sentences[..., self.read].index_select(1, keys.clamp(min=0).flatten())
         if self.times is not None:
             told = told + self.times.index_select(1, self._times(real).flatten())
+        if places:
+            told = told.view(starts, batch, facts, -1) * real.unsqueeze(-1)
         tables = told.view(starts * batch, facts, -1).split(width, dim=-1)
         u = sentences[..., :width].index_select(1, memories.questions).view(starts * batch, 1, width)
-        real = real.unsqueeze(1).repeat(starts, 1, 1)
+        may = real | (torch.arange(facts, device=keys.device) < places)
+        real, may = (each.unsqueeze(1).repeat(starts, 1, 1) for each in (real, may))
         for number, hop in enumerate(self.hops):
             key, value = tables[number : number + 2] if self.map is None else tables
-            o = ((u @ key.mT) * real) @ value if self.linear else hop(u, key, values=value, mask=real)
+            o = ((u @ key.mT) * real) @ value if self.linear else hop(u, key, values=value, mask=may)
             u = o + (u if self.map is None else (u.view(starts, batch, width) @ self.map.mT).view(u.shape))
         return u.view(starts, batch, width)
 

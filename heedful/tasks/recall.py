@@ -148,9 +148,10 @@ class Recall(Task):
 
     def build(self) -> MemoryModel:
         """A new model, its weights from PyTorch's random generator."""
-        settings = self.settings.model
-        if settings.longest == "data":
-            settings = settings.model_copy(update={"longest": self._questions["train"].sentences.shape[1]})
+        settings, train = self.settings.model, self._questions["train"]
+        of_data = {"longest": train.sentences.shape[1], "places": train.keys.shape[1]}
+        asked = {name: value for name, value in of_data.items() if getattr(settings, name, None) == "data"}
+        settings = settings.model_copy(update=asked)
         return build(settings, len(self.vocabulary))
 
     def batches(self, seed: int) -> QuestionBatches:

@@ -51,6 +51,8 @@ def written_out(model: MemN2N, story: list[list[int]], question: list[int]) -> t
             for vectors, table in ((m, a), (values, c)):
                 vector = sentence(fact, tables[table], settings.encoding)
                 vectors.append(vector if times is None else vector + times[table - first][ago])
+        for vectors in (m, values):
+            vectors += [torch.zeros(WIDTH, dtype=torch.float64)] * ((settings.places or 0) - len(story))
         scores = torch.stack([u @ each for each in m])
         p = scores if model.linear else scores.softmax(0)
         o = sum(weight * value for weight, value in zip(p, values, strict=True))
@@ -62,9 +64,10 @@ def written_out(model: MemN2N, story: list[list[int]], question: list[int]) -> t
 @pytest.mark.parametrize("encoding", ["position", "bag"])
 @pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("temporal", [False, True])
+@pytest.mark.parametrize("places", [None, 2, 4])
 @torch.no_grad()
-def test_it_is_the_equations(tied, encoding, linear, temporal):
-    model = small(tied=tied, encoding=encoding, linear_start=int(linear), temporal=temporal)
+def test_it_is_the_equations(tied, encoding, linear, temporal, places):
+    model = small(tied=tied, encoding=encoding, linear_start=int(linear), temporal=temporal, places=places)
     logits = model(MEMORIES)
     assert logits.shape == (1, 2, VOCABULARY)
     rows = SENTENCES.tolist()
@@ -97,9 +100,10 @@ def test_each_hop_is_seen_and_linear_ones_are_not():
     assert len(seen) == 0
 
 
+@pytest.mark.parametrize("places", [None, 2, 5])
 @torch.no_grad()
-def test_padding_changes_nothing_and_a_story_without_facts_gives_numbers():
-    model = small()
+def test_padding_changes_nothing_and_a_story_without_facts_gives_numbers(places):
+    model = small(places=places)
     wider = Memories(
         torch.nn.functional.pad(SENTENCES, (0, 2)),
         torch.nn.functional.pad(MEMORIES.keys, (0, 2), value=-1),
