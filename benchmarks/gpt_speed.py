@@ -1,6 +1,7 @@
 """Claim: heedful trains a GPT faster than Hugging Face's Trainer and a loop written by hand, and writes text faster.
 
-    python benchmarks/gpt_speed.py [--steps 100] [--rounds 3] [--threads 1] [--tokens 200] [--samples 1 8] [--quick]
+    python benchmarks/gpt_speed.py [--steps 100] [--rounds 3] [--threads 1] [--quick]
+    python benchmarks/gpt_speed.py --writing [--sizes char small gpt2] [--tokens 200] [--samples 1 8] [--rounds 3]
     python benchmarks/gpt_speed.py --quality [--threads 2]
 
 Training: tokens a second on tinyshakespeare, character by character, with nanoGPT's configuration for a CPU (4 layers,
@@ -11,8 +12,10 @@ Training: tokens a second on tinyshakespeare, character by character, with nanoG
 - loop: the model and the loop that nanoGPT is known for, written out below in plain PyTorch, with its fused attention
 - trainer: `GPT2LMHeadModel` of transformers by `transformers.Trainer`, loss and batches as it makes them
 
-Generation: tokens a second of `LanguageModel.generate` and of transformers' `generate` with its cache, the same sizes
-with positions for 256 tokens, from a prompt of 16, top-k 50 of 65 entries.
+Generation (--writing): tokens a second of what `heedful generate` does, by its lean engine in float32 (lean) and in
+int8, by the model in PyTorch (plain), and of transformers' `generate` with its cache: GPT-2 with 256 positions,
+from a prompt of 16, top-k 50. Of three sizes: char (4 layers of 128, 65 entries), small (4 of 256, 10,000 entries), and
+gpt2 (12 of 768, 50,257 entries: the smallest GPT-2).
 
 Each side runs in a process of its own, since heedful sets up the allocator for its process; in each round all run one
 after the other, their order turned from round to round. With one thread all is timed by the processor's time, which
@@ -36,6 +39,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +51,8 @@ from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attentio
 LAYERS, HEADS, WIDTH, WINDOW, BATCH, STEPS = 4, 4, 128, 64, 12, 2000
 ENTRIES, PROMPT, PLACES = 65, 16, 256
 RATE, LEAST, WARMUP = 1e-3, 1e-4, 100  # nanoGPT's
-TRAINING, WRITING = ("heedful", "recipe", "loop", "trainer"), ("generate", "transformers")
+TRAINING, WRITING = ("heedful", "recipe", "loop", "trainer"), ("lean", "int8", "plain", "transformers")
+SIZES = {"char": (LAYERS, HEADS, WIDTH, ENTRIES), "small": (4, 4, 256, 10_000), "gpt2": (12, 12, 768, 50_257)}
 Result = dict[str, float]
 
 
@@ -227,21 +232,22 @@ def trainer_training(folder: Path, steps: int, clock: Callable[[], float]) -> Re
         use_cpu=True,
         disable_tqdm=True,
     )
-    Trainer(model=gpt2(WINDOW), args=arguments, train_dataset=Windows(), callbacks=[Clock()]).train()
+    Trainer(model=gpt2(WINDOW, "char"), args=arguments, train_dataset=Windows(), callbacks=[Clock()]).train()
     return {"rate": steps * BATCH * WINDOW / (times[-1] - times[warm(steps) - 1]), "loss": 0.0}
 
 
-def gpt2(places: int) -> Any:
+def gpt2(places: int, size: str) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel, set_seed
 
     set_seed(1)
+    layers, heads, width, entries = SIZES[size]
     return GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=ENTRIES,
+            vocab_size=entries,
             n_positions=places,
-            n_embd=WIDTH,
-            n_layer=LAYERS,
-            n_head=HEADS,
+            n_embd=width,
+            n_layer=layers,
+            n_head=heads,
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
@@ -255,11 +261,11 @@ def gpt2(places: int) -> Any:
 # --- writing
 
 
-def writing(side: str, samples: int, count: int, clock: Callable[[], float]) -> Result:
+def writing(side: str, size: str, samples: int, count: int, clock: Callable[[], float]) -> Result:
     torch.manual_seed(1)
     prompt = [5 + place for place in range(PROMPT)]
     if side == "transformers":
-        model = gpt2(PLACES).eval()
+        model = gpt2(PLACES, size).eval()
         given = torch.tensor([prompt] * samples)
 
         def write(number: int) -> None:
@@ -274,11 +280,15 @@ def writing(side: str, samples: int, count: int, clock: Callable[[], float]) -> 
         from heedful.decoding import SearchSettings
         from heedful.models.decoder_only import DecoderOnlyTransformer, gpt2_settings
         from heedful.tasks.continuing import continuations
+        from heedful.tasks.engine import Engine
 
-        sizes = {"d_model": WIDTH, "d_ff": 4 * WIDTH, "heads": HEADS, "layers": LAYERS, "dropout": 0.0}
-        ours = DecoderOnlyTransformer(
-            gpt2_settings(**sizes, attention_dropout=0.0, maximum_length=PLACES // 2), ENTRIES, ENTRIES
-        ).eval()
+        layers, heads, width, entries = SIZES[size]
+        sizes = {"d_model": width, "d_ff": 4 * width, "heads": heads, "layers": layers}
+        own = gpt2_settings(**sizes, maximum_length=PLACES // 2)
+        engine = (
+            Engine("plain") if side == "plain" else Engine("lean", "int8" if side == "int8" else "float32")
+        )
+        ours = engine.of_texts(DecoderOnlyTransformer(own, entries, entries).eval())
         settings = SearchSettings(method="sample", top_k=50, minimum_length=count + 1)
 
         def write(number: int) -> None:
@@ -316,7 +326,7 @@ def child(options: argparse.Namespace) -> Result:
     clock = time.process_time if options.threads == 1 else time.perf_counter
     folder = Path(options.folder)
     if options.side in WRITING:
-        return writing(options.side, options.samples[0], options.tokens, clock)
+        return writing(options.side, options.sizes[0], options.samples[0], options.tokens, clock)
     if options.side == "loop":
         return loop_training(folder, options.steps, clock)
     if options.side == "trainer":
@@ -324,8 +334,11 @@ def child(options: argparse.Namespace) -> Result:
     return heedful_training(folder, options.steps, clock, options.side == "recipe")
 
 
-def run(side: str, options: argparse.Namespace, folder: str, steps: int, samples: int) -> Result:
+def run(
+    side: str, options: argparse.Namespace, folder: str, steps: int, samples: int = 1, size: str = "char"
+) -> Result:
     told = {"--steps": steps, "--threads": options.threads, "--tokens": options.tokens, "--samples": samples}
+    told["--sizes"] = size
     command = [sys.executable, __file__, "--side", side, "--folder", folder]
     command += [str(part) for pair in told.items() for part in pair]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "TRANSFORMERS_VERBOSITY": "error"}
@@ -354,7 +367,7 @@ def quality(options: argparse.Namespace, folder: str) -> None:
         f"\n{STEPS:,} steps of {BATCH} windows of {WINDOW}; loss of the whole validation text, windows side by side"
     )
     for side in ("recipe", "loop"):
-        result = run(side, options, folder, STEPS, 1)
+        result = run(side, options, folder, STEPS)
         print(
             f"  {side:8} {result['loss']:.4f} nats a character in {result['seconds'] / 60:.2f} minutes",
             flush=True,
@@ -370,6 +383,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=200, help="that are written")
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 8], help="that are written together")
+    parser.add_argument("--sizes", choices=SIZES, nargs="+", default=["char", "small"], help="of what writes")
+    parser.add_argument("--writing", action="store_true", help="only generation")
     parser.add_argument("--quality", action="store_true")
     parser.add_argument("--quick", action="store_true", help="few steps, one round")
     parser.add_argument("--side", choices=(*TRAINING, *WRITING), help=argparse.SUPPRESS)
@@ -379,25 +394,27 @@ def main() -> None:
         print(json.dumps(child(options)))
         return
     if options.quick:
-        options.steps, options.rounds, options.tokens, options.samples = 10, 1, 50, [1]
+        options.steps, options.rounds, options.tokens = 10, 1, 50
+        options.samples, options.sizes = [1], ["char"]
     clock = "processor time" if options.threads == 1 else "the clock"
     print(f"{platform.machine()}, {options.threads} thread(s), by {clock}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         if options.quality:
             quality(options, folder)
             return
-        rounds(
-            TRAINING,
-            lambda side: run(side, options, folder, options.steps, 1)["rate"],
-            options.rounds,
-            f"Training, {options.steps} steps",
-        )
-        for samples in options.samples:
+        if not options.writing:
+            rounds(
+                TRAINING,
+                lambda side: run(side, options, folder, options.steps)["rate"],
+                options.rounds,
+                f"Training, {options.steps} steps",
+            )
+        for size, samples in product(options.sizes, options.samples):
             rounds(
                 WRITING,
-                lambda side, samples=samples: run(side, options, folder, 1, samples)["rate"],
+                lambda side, size=size, samples=samples: run(side, options, folder, 1, samples, size)["rate"],
                 options.rounds,
-                f"Generation, {options.tokens} tokens, {samples} sample(s)",
+                f"Generation, {size}, {options.tokens} tokens, {samples} sample(s)",
             )
 
 

@@ -13,30 +13,23 @@ each with batches of its own, which is how a machine's cores are best used.
 """
 
 import ctypes
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from heedful.attention import MultiHeadAttention
-from heedful.attention.positions import distance_buckets
 from heedful.inference import library
-from heedful.layers.embedding import Embedding
-from heedful.layers.transformer_layer import TransformerLayer, TransformerStack
+from heedful.inference.layout import PRECISIONS, Layout, Precision, unfit, within
+from heedful.layers.transformer_layer import TransformerLayer
 from heedful.models.face import Choices
 from heedful.models.transformer import Transformer
 from heedful.text.special import END, PAD, START
 
-Precision = Literal["float32", "int8"]
-
-_PRECISIONS = {"float32": 0, "int8": 1}
-_ACTIVATIONS = {"relu": 0, "gelu": 1, "swiglu": 2}
 _LANES = 8  # keys of a sentence are padded to a multiple of these, as in lean.cpp
 
 
@@ -79,7 +72,7 @@ class LeanState:
         return replace(self, sentence=self.sentence[chosen], ancestors=self.ancestors[chosen])
 
 
-class LeanTransformer:
+class LeanTransformer(Layout):
     """A Transformer's face for a search: encode, start, step, select; and `best`, for which it is made.
 
     precision: "int8" multiplies whole numbers, weights with a scale for each output and vectors with one for each
@@ -94,34 +87,30 @@ class LeanTransformer:
         loops = None if (reason := refusal(model)) is not None else library.load()
         if loops is None:
             raise ValueError(f"This model cannot be laid out for inference: {reason or library.refusal()}.")
-        self.loops = loops
+        super().__init__(loops, precision, model.maximum_length)
         self.maximum_length = model.maximum_length
         self.vocabulary, self.d_model = model.output.weight.shape
         self.source_vocabulary = model.source_embedding.table.num_embeddings
         self.layers = len(model.decoder.layers)
         attention = cast(TransformerLayer, model.decoder.layers[0]).self_attention
         self.kv_width = attention.kv_heads * attention.d_head
-        self.precision = _PRECISIONS[precision]
-        # Whatever lean.cpp has an address of.
-        self.kept: list[Any] = []
-        self.output_weight = self._keep(model.output.weight)
+        self.output_weight = self.keep(model.output.weight)
         self.described = library.Model(
-            self._embedding(model.source_embedding),
-            self._embedding(model.target_embedding),
-            self._stack(model.encoder, model),
-            self._stack(model.decoder, model),
-            self._projection(model.output.weight, None),
+            self.embedding(model.source_embedding),
+            self.embedding(model.target_embedding),
+            self.stack(model.encoder, model.settings),
+            self.stack(model.decoder, model.settings),
+            self.projection(model.output.weight, model.output.bias),
             self.precision,
             model.settings.norm_epsilon,
         )
         self.output = self.described.output
-        self._banned: tuple[tuple[int, ...], NDArray[np.uint8]] | None = None
 
     def encode(self, source: Tensor) -> Memory:
         """source (batch, source_length) -> what the decoder's layers attend to."""
         real = source != PAD
         lengths = real.sum(1).numpy()
-        tokens = _within(source[real], self.source_vocabulary)
+        tokens = within(source[real], self.source_vocabulary)
         offsets = np.concatenate(([0], lengths.cumsum()))
         sizes = self.kv_width * (lengths + -(-lengths // _LANES) * _LANES)
         ends = sizes.cumsum()
@@ -170,7 +159,7 @@ class LeanTransformer:
         terms = np.empty((sentences, longest), dtype=np.float32)
         lengths = np.empty(sentences, dtype=np.int64)
         limits = np.ascontiguousarray(limits)
-        masks = self._mask(tuple(banned)), self._mask((*banned, END))
+        masks = self.mask(tuple(banned)), self.mask((*banned, END))
         among, early = (self._among(mask) for mask in masks)
         self.loops.greedy(
             ctypes.addressof(self.described),
@@ -205,32 +194,14 @@ class LeanTransformer:
     def _choose(
         self, vectors: Tensor, state: LeanState, count: int, banned: tuple[int, ...], value: int, token: int
     ) -> None:
-        kept = self._banned  # another thread may put its own there
-        if kept is None or kept[0] != banned:
-            self._banned = kept = banned, self._mask(banned)
-        self.loops.best(
-            ctypes.addressof(self.output),
-            self.precision,
-            vectors.data_ptr(),
-            len(vectors),
-            count,
-            kept[1].ctypes.data,
-            value,
-            token,
-        )
-
-    def _mask(self, banned: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Give 1 for each token that is banned."""
-        mask = np.zeros(self.vocabulary, dtype=np.uint8)
-        mask[list(banned)] = 1
-        return mask
+        self.choose(vectors, count, banned, value, token)
 
     def _vectors(self, tokens: Tensor, state: LeanState) -> tuple[Tensor, LeanState]:
         """Give what the output reads, (hypotheses, d_model), and the state after the tokens."""
         rows = len(tokens)
         if len(state.blocks) == self.maximum_length:
             raise ValueError(f"The model writes at most {self.maximum_length} tokens.")
-        tokens = _within(tokens, self.vocabulary)
+        tokens = within(tokens, self.vocabulary)
         blocks = (*state.blocks, torch.empty(self.layers, rows, 2, self.kv_width))
         addresses = np.array([block.data_ptr() for block in blocks])
         heights = np.array([block.shape[1] for block in blocks])
@@ -251,111 +222,6 @@ class LeanTransformer:
             vectors.data_ptr(),
         )
         return vectors, LeanState(state.memory, state.sentence, blocks, ancestors)
-
-    # What lean.cpp is told of the model
-
-    def _keep(self, tensor: Tensor) -> Tensor:
-        tensor = tensor.detach().contiguous()
-        self.kept.append(tensor)
-        return tensor
-
-    def _projection(self, weight: Tensor, bias: Tensor | None) -> library.Projection:
-        outs, ins = weight.shape
-        packed = torch.empty(self.loops.packed_size(outs, ins, self.precision), dtype=torch.uint8)
-        self.loops.pack_matrix(
-            weight.detach().contiguous().data_ptr(), outs, ins, self.precision, packed.data_ptr()
-        )
-        bias = None if bias is None else self._keep(bias)
-        return library.Projection(
-            self._keep(packed).data_ptr(), None if bias is None else bias.data_ptr(), outs, ins
-        )
-
-    def _norm(self, norm: nn.Module | None) -> library.Norm:
-        if norm is None:
-            return library.Norm()
-        weight = self._keep(cast(Tensor, norm.weight)).data_ptr()
-        bias = getattr(norm, "bias", None)
-        return library.Norm(weight, None if bias is None else self._keep(bias).data_ptr())
-
-    def _embedding(self, embedding: Embedding) -> library.Embedding:
-        positions = embedding.encoding if embedding.learned is None else embedding.learned.weight
-        return library.Embedding(
-            self._keep(embedding.table.weight).data_ptr(),
-            None if positions is None else self._keep(positions).data_ptr(),
-            embedding.scale,
-        )
-
-    def _layer(self, layer: TransformerLayer) -> library.Layer:
-        attention, cross, inner, outer = (
-            layer.self_attention,
-            layer.cross_attention,
-            layer.feed_forward.inner,
-            layer.feed_forward.outer,
-        )
-        described = library.Layer(
-            self_in=self._projection(attention.in_weight, attention.in_bias),
-            self_out=self._projection(attention.out.weight, attention.out.bias),
-            inner=self._projection(inner.weight, inner.bias),
-            outer=self._projection(outer.weight, outer.bias),
-            self_norm=self._norm(layer.self_norm),
-            cross_norm=self._norm(layer.cross_norm),
-            feed_forward_norm=self._norm(layer.feed_forward_norm),
-        )
-        if cross is not None:
-            queries = cross.split[0]
-            bias = (
-                (None, None)
-                if cross.in_bias is None
-                else cross.in_bias.split([queries, sum(cross.split[1:])])
-            )
-            described.cross_query = self._projection(cross.in_weight[:queries], bias[0])
-            described.cross_memory = self._projection(cross.in_weight[queries:], bias[1])
-            described.cross_out = self._projection(cross.out.weight, cross.out.bias)
-        return described
-
-    def _stack(self, stack: TransformerStack, model: Transformer) -> library.Stack:
-        layers = (library.Layer * len(stack.layers))(
-            *(self._layer(cast(TransformerLayer, layer)) for layer in stack.layers)
-        )
-        self.kept.append(layers)
-        settings = model.settings
-        attention = cast(TransformerLayer, stack.layers[0]).self_attention
-        return library.Stack(
-            layers,
-            len(layers),
-            settings.d_model,
-            attention.heads,
-            attention.kv_heads,
-            attention.d_head,
-            settings.d_ff,
-            settings.norm == "pre",
-            _ACTIVATIONS[settings.activation],
-            self._norm(stack.norm),
-            self._nearby(stack),
-            self.maximum_length,
-            self._turns(attention),
-        )
-
-    def _nearby(self, stack: TransformerStack) -> int | None:
-        """The biases of relative positions or ALiBi, (heads, 2 * maximum_length - 1), by distance."""
-        distance = torch.arange(1 - self.maximum_length, self.maximum_length)
-        if stack.slopes is not None:
-            return self._keep(-stack.slopes.unsqueeze(1) * distance.abs()).data_ptr()
-        if stack.relative is None:
-            return None
-        weight = stack.relative.weight
-        buckets = distance_buckets(distance, len(weight), 128, stack.relative.both_sides)
-        return self._keep(weight[buckets].T).data_ptr()
-
-    def _turns(self, attention: MultiHeadAttention) -> int | None:
-        """Cosine and sine of each pair at each position, (maximum_length, d_head), as `rotate` takes them."""
-        if not attention.rotary:
-            return None
-        pairs = attention.d_head // 2
-        angles = torch.arange(self.maximum_length).unsqueeze(1) * torch.exp(
-            -math.log(10_000.0) * torch.arange(pairs) / pairs
-        )
-        return self._keep(torch.stack((angles.cos(), angles.sin()), -1).flatten(1)).data_ptr()
 
 
 @dataclass(frozen=True)
@@ -382,7 +248,7 @@ class Narrowed(LeanTransformer):
         self._latest: tuple[tuple[int, ...], _Among] | None = None
 
     def _rows(self, ids: Tensor) -> library.Projection:
-        precision = _PRECISIONS["float32"]
+        precision = PRECISIONS["float32"]
         packed = torch.empty(self.loops.packed_size(len(ids), self.d_model, precision), dtype=torch.uint8)
         self.loops.pack_rows(
             self.output_weight.data_ptr(),
@@ -392,7 +258,7 @@ class Narrowed(LeanTransformer):
             precision,
             packed.data_ptr(),
         )
-        return library.Projection(self._keep(packed).data_ptr(), None, len(ids), self.d_model)
+        return library.Projection(self.keep(packed).data_ptr(), None, len(ids), self.d_model)
 
     def _among(self, mask: NDArray[np.uint8]) -> _Among:
         masks = [mask[ids] for ids in self.ids]
@@ -404,10 +270,10 @@ class Narrowed(LeanTransformer):
         self, vectors: Tensor, state: LeanState, count: int, banned: tuple[int, ...], value: int, token: int
     ) -> None:
         if self._latest is None or self._latest[0] != banned:
-            self._latest = banned, self._among(self._mask(banned))
+            self._latest = banned, self._among(self.mask(banned))
         self.loops.best_among(
             ctypes.addressof(self._latest[1].described),
-            _PRECISIONS["float32"],
+            PRECISIONS["float32"],
             vectors.data_ptr(),
             len(vectors),
             state.sentence.ctypes.data,
@@ -417,22 +283,8 @@ class Narrowed(LeanTransformer):
         )
 
 
-def _within(tokens: Tensor, vocabulary: int) -> Tensor:
-    """Give ids that lean.cpp may look up: it reads whatever lies at their place."""
-    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
-        raise ValueError(f"A token id is outside the vocabulary of {vocabulary}.")
-    return tokens.contiguous()
-
-
 def refusal(model: nn.Module) -> str | None:
     """Say why a model cannot be laid out here, or None."""
     if not isinstance(model, Transformer):
         return f"it is for encoder-decoder Transformers, not for {type(model).__name__}"
-    if model.settings.activation not in _ACTIVATIONS:
-        return f"it computes {', '.join(_ACTIVATIONS)}, not {model.settings.activation}"
-    weight = model.output.weight
-    if weight.device.type != "cpu":
-        return f"it is for CPUs, and the model is on {weight.device}"
-    if weight.dtype != torch.float32:
-        return f"its weights are {weight.dtype}, not torch.float32"
-    return library.refusal()
+    return unfit(model.settings, model.output.weight)

@@ -67,6 +67,27 @@ class Model(ctypes.Structure):
     )
 
 
+class TextModel(ctypes.Structure):
+    """A stack that reads texts without a source."""
+
+    _fields_ = (
+        ("embedding", Embedding),
+        ("stack", Stack),
+        ("output", Projection),
+        ("precision", Size),
+        ("epsilon", ctypes.c_float),
+    )
+
+
+class Texts(ctypes.Structure):
+    """What was read of texts."""
+
+    _fields_ = (
+        ("numbers", ctypes.c_void_p),
+        *((name, Size) for name in ("capacity", "first", "kept", "position")),
+    )
+
+
 class Memory(ctypes.Structure):
     """Keys and values of the sentences of a batch."""
 
@@ -107,6 +128,8 @@ def load() -> ctypes.CDLL | None:
         library.pack_rows.argtypes = (pointer, pointer, Size, Size, Size, pointer)
         library.encode.argtypes = (pointer, pointer, pointer, Size, pointer)
         library.step.argtypes = (pointer, pointer, Size, pointer, pointer, pointer, pointer)
+        library.read_texts.argtypes = (pointer, pointer, Size, Size, pointer, pointer)
+        library.outputs.argtypes = (pointer, Size, pointer, Size, pointer)
         library.logits.argtypes = (pointer, pointer, Size, pointer)
         library.best.argtypes = (pointer, Size, pointer, Size, Size, pointer, pointer, pointer)
         library.best_among.argtypes = (pointer, Size, pointer, Size, pointer, Size, pointer, pointer)

@@ -46,6 +46,9 @@ class DecoderOnlySettings(StackSettings):
     tied: Literal["all", "none"] = Field(
         default="all", description="whether embedding and output share a matrix"
     )
+    output_bias: bool = Field(
+        default=False, description="a number for each token that is added to its logit: how common it is"
+    )
     scale_embeddings: bool = Field(
         default=True, description="multiply token vectors by sqrt(d_model); not so in GPT-2"
     )
@@ -169,7 +172,9 @@ class DecoderOnlyTransformer(SequenceToSequence):
         self.decoder = TransformerStack(
             settings.layer_shape(), settings.layers, cross=False, relative=relative
         )
-        self.output = nn.Linear(width, target_vocabulary, bias=False)
+        self.output = nn.Linear(width, target_vocabulary, bias=settings.output_bias)
+        if settings.output_bias:
+            nn.init.zeros_(self.output.bias)
         if settings.tied == "none":
             nn.init.normal_(self.output.weight, std=width**-0.5)
         else:

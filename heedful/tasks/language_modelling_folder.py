@@ -15,9 +15,11 @@ from pydantic import Field, ValidationError
 
 from heedful.decoding import SearchSettings
 from heedful.errors import DataError, ModelFolderError, RecipeError
+from heedful.inference import Precision
 from heedful.machine import resolve_device
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
 from heedful.tasks.continuing import Continuation, continuations
+from heedful.tasks.engine import Engine, EngineKind
 from heedful.tasks.model_folder import (
     CONFIG,
     TOKENIZER,
@@ -97,7 +99,10 @@ class Generated:
 
 
 class LanguageModel:
-    """A language model with its tokenizer, ready to write."""
+    """A language model with its tokenizer, ready to write.
+
+    engine: what computes the steps; the fastest that is exact when None
+    """
 
     def __init__(
         self,
@@ -106,9 +111,10 @@ class LanguageModel:
         window: int,
         begins: bool,
         device: str = "cpu",
+        engine: Engine | None = None,
     ) -> None:
         self.model, self.tokenizer, self.device = model.to(device).eval(), tokenizer, device
-        self.window, self.begins = window, begins
+        self.window, self.begins, self.engine = window, begins, engine or Engine()
 
     def generate(
         self, prompt: str = "", *, tokens: int = 200, samples: int = 1, **choices: Any
@@ -139,8 +145,7 @@ class LanguageModel:
             ids = [START, *self.tokenizer.encode(prompt)]
         else:
             # As in `data.token_stream`: the space that any text begins with is a word of its own before a line feed.
-            before = len(self.tokenizer.segment(self.tokenizer.words("\n")[0]))
-            ids = self.tokenizer.encode("\n" + prompt)[before:]
+            ids = self.tokenizer.encode("\n" + prompt)[self.tokenizer.leading :]
         if UNKNOWN in ids:
             words = (word for word in self.tokenizer.words(prompt) if UNKNOWN in self.tokenizer.segment(word))
             unknown = next(words, None)
@@ -163,7 +168,8 @@ class LanguageModel:
         if tokens < 1:
             raise RecipeError(f"tokens is {tokens}; a text has at least one.")
         ids = self.encode(prompt)
-        found = continuations(self.model, ids, settings, tokens, self.window, numbers, stops)
+        model = self.engine.of_texts(self.model)
+        found = continuations(model, ids, settings, tokens, self.window, numbers, stops)
         return [self._text(prompt, ids, each) for each in found]
 
     def _text(self, prompt: str, ids: list[int], found: Continuation) -> Generated:
@@ -218,12 +224,16 @@ def save(
     return place(folder)
 
 
-def load(path: str | Path, device: str = "auto") -> LanguageModel:
+def load(
+    path: str | Path, device: str = "auto", engine: EngineKind = "auto", precision: Precision = "float32"
+) -> LanguageModel:
     """Read a model folder, or that of a run folder.
 
     device: "cpu", "cuda", "cuda:1", ...; "auto" is the GPU where there is one
+    engine, precision: see `heedful.tasks.engine.Engine`
 
-    Raises ModelFolderError for everything that is missing, damaged, of another format, or does not belong together.
+    Raises ModelFolderError for everything that is missing, damaged, of another format, or does not belong together, and
+    HeedfulError for an engine that there is not.
     """
     folder = find(path)
     config = read_config(folder, LanguageConfig)
@@ -236,4 +246,6 @@ def load(path: str | Path, device: str = "auto") -> LanguageModel:
     model = read_model(
         folder, lambda: DecoderOnlyTransformer(config.model, config.vocabulary, config.vocabulary)
     )
-    return LanguageModel(model, tokenizer, config.window, config.begins, resolve_device(device))
+    return LanguageModel(
+        model, tokenizer, config.window, config.begins, resolve_device(device), Engine(engine, precision)
+    )
