@@ -100,6 +100,12 @@ class Classifier(HeadedEncoder):
         """
         return mean_by(self.output(self.features(tokens, segments)), texts)
 
+    @property
+    def pooler(self) -> nn.Linear | None:
+        """See `HeadedEncoder`: the layer in between, as wide as the encoder, of the first vector."""
+        fits = self.head_settings.pooling == "first" and self.head_settings.hidden == self.encoder.width
+        return self.hidden if fits else None
+
     def features(self, tokens: Tensor, segments: Tensor | None) -> Tensor:
         """The vectors that are classified, (windows, width)."""
         tokens = self.encoder.dropped(tokens)

@@ -55,13 +55,20 @@ class Encoder(nn.Module):
 
     settings: of the stack; vocabulary: its entries
     word_dropout: the probability that a word is not seen at all in training (Iyyer et al. 2015): it is
-        masked like padding, and its place stays; start and end of a text are always seen. A decoder-only stack reads
+        masked like padding, and its place stays; special tokens are always seen. A decoder-only stack reads
         padding in its place.
+    special: how many entries of the vocabulary are special tokens; one for the mask is there or not
     """
 
-    def __init__(self, settings: EncoderSettings, vocabulary: int, word_dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        vocabulary: int,
+        word_dropout: float = 0.0,
+        special: int = len(SPECIAL_TOKENS),
+    ) -> None:
         super().__init__()
-        self.settings, self.word_dropout = settings, word_dropout
+        self.settings, self.word_dropout, self.special = settings, word_dropout, special
         self.width, self.maximum_length = settings.d_model, longest(settings)
         if isinstance(settings, DecoderOnlySettings):
             self.stack = DecoderOnlyTransformer(settings, vocabulary, vocabulary)
@@ -126,7 +133,7 @@ class Encoder(nn.Module):
         if not self.training or self.word_dropout == 0:
             return tokens
         unseen = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-        return tokens.masked_fill(unseen & (tokens >= len(SPECIAL_TOKENS)), PAD)
+        return tokens.masked_fill(unseen & (tokens >= self.special), PAD)
 
 
 class HeadedEncoder(nn.Module):
@@ -154,6 +161,11 @@ class HeadedEncoder(nn.Module):
         if found := _LAYER.search(name):
             return int(found[1]) + 1
         return self.layers - 2 if _LAST_NORM.match(name) else 0
+
+    @property
+    def pooler(self) -> nn.Linear | None:
+        """The part of the head that is BERT's pooler, tanh(W x_1 + b), where there is one: `init` may have weights."""
+        return None
 
     def freeze(self, lower: int | None) -> None:
         """Keep embeddings and so many layers above them as they are; None leaves all free.

@@ -76,11 +76,14 @@ class FineTuningSettings(TaskSettings):
     def begin(self, model: HeadedEncoder) -> None:
         """Give a new model the weights of `init`, or let its heads look beside; freeze what is to stay."""
         if self.init is not None:
-            read_pretrained(self.init).load_into(model.encoder)
+            start = read_pretrained(self.init)
+            start.load_into(model.encoder)
+            if model.pooler is not None:
+                start.load_pooler(model.pooler)
         elif self.look_beside:
             model.encoder.look_beside(self.look_beside)
         model.freeze(self.freeze)
 
     def encoder(self, vocabulary: int, word_dropout: float = 0.0) -> Encoder:
         """A new encoder, its weights from PyTorch's random generator."""
-        return Encoder(self.model, vocabulary, word_dropout)
+        return Encoder(self.model, vocabulary, word_dropout, len(self.tokenizer.special_tokens))

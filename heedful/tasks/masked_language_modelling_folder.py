@@ -146,6 +146,9 @@ class MaskFiller:
 
     def encode(self, text: str) -> list[int]:
         """Give the tokens of a text in which holes are MASK; a hole takes the space before it with it."""
+        if self.tokenizer.settings.apart:
+            parts = self.tokenizer.encode_batch(text.split(HOLE))
+            return [token for part in parts for token in (MASK, *part)][1:]
         ids: list[int] = []
         for word in self.tokenizer.words(text.replace(HOLE, _STAND_IN)):
             parts = word.split(_STAND_IN)

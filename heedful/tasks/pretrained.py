@@ -8,12 +8,14 @@ The weights are found by their names: wherever in the folder's model a stack wit
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from heedful.errors import ModelFolderError, TokenizerError
 from heedful.models.encoder import Encoder, EncoderSettings
@@ -38,7 +40,23 @@ class Pretrained:
 
     def load_into(self, encoder: Encoder) -> None:
         """Put the weights into an encoder with these settings. Raises ModelFolderError where they do not fit."""
-        wanted = stored_once(encoder.stack)
+        missing = self._load(stored_once(encoder.stack))
+        if missing:
+            raise ModelFolderError(
+                f"{self.folder / WEIGHTS} has no {missing[0]} for an encoder like that in {CONFIG}: a model for "
+                f"{self.task} cannot be begun with."
+            )
+
+    def load_pooler(self, pooler: nn.Linear) -> bool:
+        """Put the weights of the model's pooler into one of that shape; say whether the model has a pooler.
+
+        Raises ModelFolderError where they do not fit.
+        """
+        wanted = {f"pooler.{name}": parameter for name, parameter in pooler.named_parameters()}
+        return not self._load(wanted)
+
+    def _load(self, wanted: Mapping[str, Tensor]) -> list[str]:
+        """Put in what is wanted, if all of it is there; give the names that are not."""
         path = self.folder / WEIGHTS
         try:
             with safe_open(path, framework="pt") as file:
@@ -46,10 +64,7 @@ class Pretrained:
                 prefix = _prefix(next(iter(wanted)), there)
                 missing = [name for name in wanted if f"{prefix}{name}" not in there]
                 if missing:
-                    raise ModelFolderError(
-                        f"{path} has no {missing[0]} for an encoder like that in {CONFIG}: a model for {self.task} "
-                        "cannot be begun with."
-                    )
+                    return missing
                 with torch.no_grad():
                     for name, parameter in wanted.items():
                         tensor = file.get_tensor(f"{prefix}{name}")
@@ -59,6 +74,7 @@ class Pretrained:
                                 f"{tuple(parameter.shape)}."
                             )
                         parameter.copy_(tensor)
+                return []
         except (OSError, SafetensorError) as error:
             raise ModelFolderError(f"{path} is damaged or cut short ({error}). Copy it again.") from error
 

@@ -101,6 +101,14 @@ def test_words_dropped_are_as_if_they_were_not_there_but_for_their_places():
     torch.testing.assert_close(full[:, :4], encoder.read(holes.clone())[:, :4])
 
 
+def test_a_mask_is_no_word_that_could_be_dropped():
+    encoder = Encoder(SETTINGS["encoder-only"], 30, word_dropout=0.9, special=5)
+    tokens = torch.arange(1, 6).repeat(40, 1)  # start, end, unknown, mask, a word
+    seen = encoder.dropped(tokens)
+    assert (seen[:, :4] == tokens[:, :4]).all()
+    assert (seen[:, 4] == PAD).any()
+
+
 def test_heads_that_look_beside_average_one_neighbour_each():
     settings = EncoderOnlySettings(**SHAPE | {"heads": 4}, positions="relative")
     encoder = Encoder(settings, 30).eval()

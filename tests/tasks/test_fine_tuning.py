@@ -7,6 +7,7 @@ from torch import nn
 
 from heedful.errors import ModelFolderError
 from heedful.models import DecoderOnlySettings, DecoderOnlyTransformer, EncoderOnlySettings
+from heedful.models.classifier import Classifier, HeadSettings
 from heedful.models.encoder import Encoder, HeadedEncoder
 from heedful.models.encoder_only import EncoderOnlyTransformer
 from heedful.tasks.fine_tuning import FineTuningSettings
@@ -78,6 +79,43 @@ def test_settings_tokenizer_and_weights_are_those_of_init(pretrained):
     # And once more, as a run's recipe is read again.
     again = Settings.model_validate(settings.model_dump())
     assert again == settings
+
+
+def test_a_pooler_is_taken_over_by_a_classifier_with_one_of_that_shape(tmp_path):
+    settings = EncoderOnlySettings(**SHAPE, next_sentence=True)
+    folder = write(tmp_path / "bert", bert := EncoderOnlyTransformer(settings, len(TOKENIZER)), settings)
+    begun = Settings(init=folder)
+    for pooling, hidden, same in (
+        ("first", 8, True),
+        ("first", 16, False),
+        ("mean", 8, False),
+        ("first", None, False),
+    ):
+        encoder = begun.encoder(len(TOKENIZER)).eval()
+        model = Classifier(encoder, 2, HeadSettings(pooling=pooling, hidden=hidden)).eval()
+        begun.begin(model)
+        own = model.hidden
+        assert (own is not None and torch.equal(own.weight, bert.pooler.weight)) == same
+        if same:
+            tokens = torch.tensor([[1, 5, 4, 2]])
+            assert torch.equal(own.bias, bert.pooler.bias)
+            assert torch.equal(model.features(tokens, None), bert.eval().pooled(bert(tokens)))
+
+
+def test_without_a_pooler_the_layer_begins_as_it_was_drawn(pretrained):
+    folder, _ = pretrained
+    model = Classifier(
+        Settings(init=folder).encoder(len(TOKENIZER)), 2, HeadSettings(pooling="first", hidden=8)
+    )
+    before = model.hidden.weight.clone()
+    Settings(init=folder).begin(model)
+    assert torch.equal(model.hidden.weight, before)
+
+
+def test_word_dropout_knows_which_tokens_are_special():
+    settings = Settings(tokenizer=TokenizerSettings(kind="words", mask=True))
+    assert settings.encoder(30).special == 5
+    assert Settings().encoder(30).special == 4
 
 
 def test_a_model_fine_tuned_before_can_be_begun_with(pretrained, tmp_path):
