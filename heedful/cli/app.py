@@ -23,8 +23,10 @@ from heedful.cli import (
     demo,
     embed,
     evaluate,
+    export,
     fill_mask,
     generate,
+    import_,
     nearest,
     predict,
     recipes,
@@ -58,6 +60,8 @@ app.command("by-length", rich_help_panel="Models")(by_length.by_length)
 app.command(rich_help_panel="Models")(score.score)
 app.command(rich_help_panel="Models")(shortlist.shortlist)
 app.command(rich_help_panel="Models")(compile.compile)
+app.command("import", rich_help_panel="Models")(import_.import_)
+app.command(rich_help_panel="Models")(export.export)
 app.command(rich_help_panel="Recipes and data")(recipes.recipes)
 app.command(rich_help_panel="Recipes and data")(data.data)
 app.command(rich_help_panel="Recipes and data", context_settings=_FREE)(check.check)

@@ -127,7 +127,7 @@ def encoded(pieces: Iterable[Piece], tokenizer: Tokenizer, begun: bool = False) 
             yield from ids
         else:
             # The tokenizer put a space in front, as before any text: a word of its own, since a line feed follows.
-            yield from ids[len(tokenizer.segment(tokenizer.words("\n")[0])) :]
+            yield from ids[tokenizer.leading :]
         begun = True
 
 

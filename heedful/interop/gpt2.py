@@ -5,7 +5,7 @@
     gpt2.save(model, "mine-for-transformers")
 
 Token ids stay what they are in the folder's own tokenizer; a text begins with its first token, or with the end of a
-text before it.
+text before it. `heedful import` and `heedful export` convert tokenizers as well (heedful.interop.folders).
 """
 
 from collections.abc import Mapping
@@ -63,6 +63,7 @@ def from_weights(
             dropout=config.get("resid_pdrop", 0.1),
             attention_dropout=config.get("attn_pdrop", 0.1),
             maximum_length=length // 2,
+            output_bias="lm_head.bias" in weights,
             tied="all" if config.get("tie_word_embeddings", True) else "none",
         )
     except KeyError as error:
@@ -100,6 +101,7 @@ def to_weights(model: DecoderOnlyTransformer) -> tuple[dict[str, Any], dict[str,
             "kv_heads": (None, settings.heads),
             "d_head": (None, settings.d_model // settings.heads),
             "scale_embeddings": (False,),
+            "output_bias": (False,),
         },
         "GPT-2",
     )
@@ -144,4 +146,6 @@ def _parts(settings: DecoderOnlySettings) -> list[Part]:
         ]
     if settings.tied == "none":
         parts.append(Part("output.weight", ("lm_head.weight",)))
+    if settings.output_bias:
+        parts.append(Part("output.bias", ("lm_head.bias",)))
     return parts

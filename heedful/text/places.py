@@ -15,6 +15,7 @@ from functools import cache
 
 from tokenizers.pre_tokenizers import PreTokenizer
 
+from heedful.text import byte_level
 from heedful.text.special import UNKNOWN
 from heedful.text.tokenizer import Tokenizer
 from heedful.text.words import SPACE, splitter
@@ -66,11 +67,11 @@ class Pieces:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        # Moses sets all its tokens apart.
-        self._apart = "moses" in tokenizer.settings.normalization
+        self._apart, self._of_bytes = tokenizer.settings.apart, tokenizer.settings.kind == "byte-bpe"
         self._known: dict[tuple[str, bool], tuple[int, ...]] = {}
         pieces = tokenizer.vocabulary.pieces
-        self._bare = pieces.index(SPACE) if SPACE in pieces else None
+        space = byte_level.SPACE if self._of_bytes else SPACE
+        self._bare = pieces.index(space) if space in pieces else None
 
     def of(self, word: str, spaced: bool) -> tuple[int, ...]:
         """The ids of a word; at least one, whatever normalisation leaves of it.
@@ -79,8 +80,9 @@ class Pieces:
         """
         key = word, spaced
         if key not in self._known:
-            found = self.tokenizer.words(word)
-            if found and not (spaced or self._apart):
+            # Only in byte-bpe no space is put before a text.
+            found = self.tokenizer.words(f" {word}" if self._of_bytes and spaced else word)
+            if found and not (spaced or self._apart or self._of_bytes):
                 found[0] = found[0].removeprefix(SPACE)
             ids = [index for each in found for index in self.tokenizer.segment(each)]
             self._known[key] = tuple(ids) or (UNKNOWN,)

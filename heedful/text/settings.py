@@ -8,7 +8,7 @@ from heedful.settings import Settings
 from heedful.text.normalization import Normalization
 from heedful.text.special import MASK_TOKEN, SPECIAL_TOKENS
 
-Kind = Literal["bpe", "wordpiece", "unigram", "characters", "words", "symbols"]
+Kind = Literal["bpe", "byte-bpe", "wordpiece", "unigram", "characters", "words", "symbols"]
 
 # Kinds whose model can spell what it does not know as UTF-8 bytes; the others say <unk>.
 _SPELLS_BYTES = ("bpe", "unigram", "characters")
@@ -22,8 +22,9 @@ class TokenizerSettings(Settings):
 
     kind: Kind = Field(
         default="bpe",
-        description="bpe (Sennrich 2016), wordpiece (longest match first, Wu 2016), unigram (Kudo 2018), "
-        "characters, words, or symbols (what stands between spaces, whatever it is: phonemes, actions)",
+        description="bpe (Sennrich 2016), byte-bpe (of bytes, Radford 2019), wordpiece (longest match first, Wu 2016), "
+        "unigram (Kudo 2018), characters, words, or symbols (what stands between spaces, whatever it is: phonemes, "
+        "actions)",
     )
     vocabulary_size: int = Field(
         default=10_000,  # joint BPE of Multi30k in the tiny-Transformer papers; large corpora use 32,000 to 37,000
@@ -39,7 +40,7 @@ class TokenizerSettings(Settings):
         default=(),  # none: what comes out is spelt as what went in
         description="applied in the order given: nfc, nfkc, nfd (letters apart from their marks, Korean syllables "
         "into letters), lowercase, moses (punctuation normalisation and tokenisation, undone by the detokeniser on "
-        "the way out)",
+        "the way out), bert and bert-uncased (what models of that name read)",
     )
     byte_fallback: bool = Field(
         default=True,  # SentencePiece's byte_fallback; every Unicode string then survives the way there and back
@@ -79,7 +80,7 @@ class TokenizerSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _no_bytes_by_default_where_impossible(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("kind") in ("wordpiece", "words", "symbols"):
+        if isinstance(values, dict) and values.get("kind") in ("byte-bpe", "wordpiece", "words", "symbols"):
             return {"byte_fallback": False, **values}
         return values
 
@@ -89,13 +90,22 @@ class TokenizerSettings(Settings):
             raise ValueError(
                 f"byte_fallback is not possible with kind={self.kind!r}; set it to false or use bpe"
             )
-        if self.dropout > 0 and self.kind not in ("bpe", "unigram"):
+        if self.dropout > 0 and self.kind not in ("bpe", "byte-bpe", "unigram"):
             raise ValueError(
-                f"dropout={self.dropout} needs kind 'bpe' or 'unigram': a {self.kind!r} tokenizer has one "
+                f"dropout={self.dropout} needs kind 'bpe', 'byte-bpe' or 'unigram': a {self.kind!r} tokenizer has one "
                 "segmentation only; set dropout to 0"
             )
         if self.merges is not None and self.kind != "bpe":
             raise ValueError(f"merges is for kind 'bpe'; with kind={self.kind!r} set vocabulary_size")
+        if self.split_digits and self.kind == "byte-bpe":
+            raise ValueError(
+                "split_digits is not for kind 'byte-bpe', whose words are GPT-2's; set it to false"
+            )
+        if self.kind == "byte-bpe" and self.vocabulary_size < self.reserved + 256:
+            raise ValueError(
+                f"vocabulary_size={self.vocabulary_size} leaves no room for the 256 bytes of kind 'byte-bpe' beside "
+                f"{self.reserved} special tokens; make it larger"
+            )
         if len(set(self.normalization)) < len(self.normalization):
             raise ValueError(f"normalization names a step twice: {', '.join(self.normalization)}")
         if self.merges is None and self.vocabulary_size <= self.reserved:
@@ -109,6 +119,11 @@ class TokenizerSettings(Settings):
     def special_tokens(self) -> tuple[str, ...]:
         """The special tokens of every vocabulary of these settings, its first entries."""
         return (*SPECIAL_TOKENS, MASK_TOKEN) if self.mask else SPECIAL_TOKENS
+
+    @property
+    def apart(self) -> bool:
+        """Whether normalisation sets all words apart, so that nobody knows where spaces were."""
+        return not {"moses", "bert", "bert-uncased"}.isdisjoint(self.normalization)
 
     @property
     def reserved(self) -> int:

@@ -2,7 +2,7 @@
 
     {"format": "heedful tokenizer", "version": 1, "settings": {...}, "language": "de",
      "pieces": ["<pad>", "<s>", "</s>", "<unk>", ...],     the entry of each id
-     "merges": [["l", "o"], ...],                          bpe: the earliest learned first
+     "merges": [["l", "o"], ...],                          bpe, byte-bpe: the earliest learned first
      "scores": [0.0, ...]}                                 unigram: the log probability of each id
 
 A file may come from anywhere, so everything that the tokenizer relies on is checked here.
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from heedful.durable import write_text
 from heedful.errors import TokenizerError
+from heedful.text.byte_level import ALPHABET
 from heedful.text.settings import TokenizerSettings
 from heedful.text.vocabulary import Vocabulary, reserved_pieces
 
@@ -124,11 +125,17 @@ def _pieces(pieces: Any, settings: TokenizerSettings) -> tuple[str, ...]:
         "".join(pieces).encode()
     except UnicodeEncodeError:
         raise TokenizerError("'pieces' has an entry with half a surrogate pair, which is not text") from None
+    if settings.kind == "byte-bpe":
+        if missing := next((spelling for spelling in ALPHABET if spelling not in pieces), None):
+            raise TokenizerError(f"'pieces' lacks {missing!r}: byte-bpe has an entry for each byte")
+        for index, piece in enumerate(pieces[len(expected) :], start=len(expected)):
+            if not ALPHABET.keys() >= set(piece):
+                raise TokenizerError(f"'pieces' has {piece!r} at id {index}, which spells no bytes")
     return tuple(pieces)
 
 
 def _merges(merges: Any, pieces: set[str], settings: TokenizerSettings) -> tuple[tuple[str, str], ...]:
-    if not isinstance(merges, list) or (merges and settings.kind != "bpe"):
+    if not isinstance(merges, list) or (merges and settings.kind not in ("bpe", "byte-bpe")):
         raise TokenizerError(f"'merges' is not a list of pairs, or kind {settings.kind!r} has no merges")
     for rank, pair in enumerate(merges):
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(side, str) for side in pair)):

@@ -5,8 +5,8 @@
     tokenizer.decode(tokenizer.encode(text)) == text
 
 The last line holds for every Unicode string, provided that the normalisation changes nothing and that no
-character is unknown: always with byte fallback; else where every character (`bpe`, `unigram`, `characters`,
-`wordpiece`) or every word (`words`, `symbols`) is an entry, that is, where no id is `UNKNOWN`.
+character is unknown: always with byte fallback and of kind `byte-bpe`; else where every character (`bpe`, `unigram`,
+`characters`, `wordpiece`) or every word (`words`, `symbols`) is an entry, that is, where no id is `UNKNOWN`.
 
 `text/bpe.py` is the readable account of byte-pair encoding; this is the production path, on the
 `tokenizers` library. Only segmentation by sampling is our own, because the library's cannot be seeded.
@@ -24,7 +24,7 @@ from typing import Any
 from tokenizers.pre_tokenizers import PreTokenizer
 
 from heedful.errors import TokenizerError
-from heedful.text import stored
+from heedful.text import byte_level, stored
 from heedful.text.normalization import Normalizer
 from heedful.text.sampling import bpe_dropout, draws, happens, unigram_sample
 from heedful.text.settings import TokenizerSettings
@@ -50,7 +50,8 @@ codecs.register_error(_CUT, _letters)
 class Tokenizer:
     """Text to ids and back, for one language; several may share a vocabulary (`for_language`).
 
-    Made by `train`, `load` or `from_json`. Immutable; can be pickled.
+    Made by `train`, `load` or `from_json`. Immutable; can be pickled. `splitter` and `model` are those of the
+    `tokenizers` library: what cuts text into words, and words into entries.
     """
 
     def __init__(self, settings: TokenizerSettings, vocabulary: Vocabulary, language: str | None = None):
@@ -58,9 +59,9 @@ class Tokenizer:
         self.vocabulary = vocabulary
         self.language = language
         self._normalizer = Normalizer(settings.normalization, language)
-        self._splitter = _splitter(settings)
-        self._library = library_tokenizer(vocabulary, settings, self._splitter)
-        self._model = self._library.model
+        self.splitter = _splitter(settings)
+        self._library = library_tokenizer(vocabulary, settings, self.splitter)
+        self.model = self._library.model
         self._sample = lru_cache(maxsize=_SEGMENTATIONS_KEPT)(self._draw)
 
         pieces = vocabulary.pieces
@@ -71,7 +72,9 @@ class Tokenizer:
         # What each id contributes to the UTF-8 of a text: special tokens nothing.
         self._bytes = dict.fromkeys(range(special), b"")
         self._bytes |= {index: bytes([byte]) for byte, index in enumerate(self._byte_ids)}
-        self._bytes |= {index: pieces[index].encode() for index in range(reserved, len(pieces))}
+        self._of_bytes = settings.kind == "byte-bpe"
+        spell = byte_level.spelt if self._of_bytes else str.encode
+        self._bytes |= {index: spell(pieces[index]) for index in range(reserved, len(pieces))}
 
         # For sampling: merges by ids, or scores by learned piece.
         self._merges = {
@@ -110,7 +113,7 @@ class Tokenizer:
         def marked() -> Iterator[str]:
             for code, lines in by_language.items():
                 normalizer = Normalizer(settings.normalization, code)
-                yield from (mark(normalizer.apply(_checked(line))) for line in lines)
+                yield from (_marked(settings, normalizer.apply(_checked(line))) for line in lines)
 
         not_empty = filter(None, marked())
         first = next(not_empty, None)
@@ -148,13 +151,18 @@ class Tokenizer:
             ids += [encoding.ids for encoding in encodings]
         return ids
 
+    @property
+    def leading(self) -> int:
+        """How many tokens the space is that is put before any text: where a line feed follows, it is a word."""
+        return 0 if self._of_bytes else len(self.segment(self.words("\n")[0]))
+
     def words(self, text: str) -> list[str]:
         """The words of the normalised text; their segmentations, one after the other, are its encoding."""
-        return [word for word, _ in self._splitter.pre_tokenize_str(self._mark(text))]
+        return [word for word, _ in self.splitter.pre_tokenize_str(self._mark(text))]
 
     def segment(self, word: str) -> list[int]:
         """The ids of one word as `words` gives it: its ordinary segmentation."""
-        return [token.id for token in self._model.tokenize(word)] if word else []
+        return [token.id for token in self.model.tokenize(word)] if word else []
 
     def sample(self, word: str, variant: int) -> list[int]:
         """A random segmentation of one word, a pure function of the word, the variant and the settings.
@@ -177,7 +185,8 @@ class Tokenizer:
             spelt = b"".join([self._bytes[index] for index in ids])
         except KeyError as error:
             raise ValueError(f"id {error} is not in this vocabulary of {len(self)} entries") from None
-        return self._normalizer.undo(unmark(spelt.decode(errors="replace")))
+        text = spelt.decode(errors="replace")
+        return self._normalizer.undo(text if self._of_bytes else unmark(text))
 
     def decode_batch(self, batch: Iterable[Iterable[int]]) -> list[str]:
         """The text of each row of ids."""
@@ -195,8 +204,10 @@ class Tokenizer:
         parts = [self._bytes[index] or b"\0" for index in ids]
         # What is left of a character that was cut counts as a letter: a byte each, so that places stay what they are.
         text = b"".join(parts).decode(errors=_CUT)
-        words = self._splitter.pre_tokenize_str(text)
-        starts = set(accumulate((len(word.encode()) for word, _ in words), initial=0))
+        words = self.splitter.pre_tokenize_str(text)
+        # What a byte-bpe word is spelt by is a character for each byte.
+        sizes = (len(word) if self._of_bytes else len(word.encode()) for word, _ in words)
+        starts = set(accumulate(sizes, initial=0))
         places = accumulate(map(len, parts), initial=0)
         return [place in starts or not self._bytes[index] for index, place in zip(ids, places, strict=False)]
 
@@ -230,7 +241,7 @@ class Tokenizer:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def _mark(self, text: str) -> str:
-        return mark(self._normalizer.apply(_checked(text)))
+        return _marked(self.settings, self._normalizer.apply(_checked(text)))
 
     def _draw(self, word: str, variant: int) -> tuple[int, ...]:
         """A segmentation for `sample`, which remembers it."""
@@ -238,7 +249,7 @@ class Tokenizer:
         if dropout == 0 or not word:
             return tuple(self.segment(word))
         random = draws(word, variant)
-        if self.settings.kind == "bpe":
+        if self.settings.kind in ("bpe", "byte-bpe"):
             symbols = [index for character in word for index in self._spell(character)]
             return tuple(bpe_dropout(symbols, self._merges, dropout, random))
         if not happens(dropout, random):
@@ -261,8 +272,14 @@ class Tokenizer:
         return [self._byte_ids[byte] for byte in piece.encode()] if self._byte_ids else [UNKNOWN]
 
 
+def _marked(settings: TokenizerSettings, text: str) -> str:
+    return text if settings.kind == "byte-bpe" else mark(text)
+
+
 def _splitter(settings: TokenizerSettings) -> PreTokenizer:
-    at_spaces_only = settings.kind == "symbols" or "moses" in settings.normalization
+    if settings.kind == "byte-bpe":
+        return byte_level.splitter()
+    at_spaces_only = settings.kind == "symbols" or settings.apart
     return splitter(split_digits=settings.split_digits, at_spaces_only=at_spaces_only)
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers import Regex, models, trainers
 from tokenizers import Tokenizer as LibraryTokenizer
-from tokenizers import models, trainers
-from tokenizers.pre_tokenizers import PreTokenizer
+from tokenizers.pre_tokenizers import PreTokenizer, Sequence, Split
 
+from heedful.text import byte_level
 from heedful.text.settings import TokenizerSettings
 from heedful.text.special import SPECIAL_TOKENS, UNKNOWN
 from heedful.text.unigram import learn_unigram
@@ -30,7 +31,7 @@ _ALPHABET = [SPACE]
 class Vocabulary:
     """Entries and the model over them.
 
-    pieces: entry of each id. merges: bpe only, pairs of pieces, the earliest learned first.
+    pieces: entry of each id. merges: bpe and byte-bpe only, pairs of pieces, the earliest learned first.
     scores: unigram only, the log probability of each id (0 for special and byte tokens, which it never uses).
     """
 
@@ -61,6 +62,10 @@ def learn(marked: Iterable[str], settings: TokenizerSettings, splitter: PreToken
             return Vocabulary(reserved + tuple(ranked[:size]))
         case "bpe":
             return _learn_bpe(marked, settings, splitter, size)
+        case "byte-bpe":
+            # GPT-2's words have no longest one, and what one costs to learn from grows with its square.
+            short = Sequence([splitter, Split(Regex(f".{{1,{LONGEST}}}"), behavior="isolated")])
+            return _learn_bpe(marked, settings, short, size, sorted(byte_level.ALPHABET))
         case "unigram":
             return _learn_unigram(marked, settings, splitter, size)
         case "wordpiece":
@@ -96,6 +101,8 @@ def library_tokenizer(
             model = models.BPE(
                 ids, list(vocabulary.merges), unk_token=unknown, byte_fallback=settings.byte_fallback
             )
+        case "byte-bpe":
+            model = models.BPE(ids, list(vocabulary.merges), unk_token=unknown)
         case "unigram":
             entries = list(zip(vocabulary.pieces, vocabulary.scores, strict=True))
             model = models.Unigram(entries, UNKNOWN, settings.byte_fallback)
@@ -112,7 +119,11 @@ def library_tokenizer(
 
 
 def _learn_bpe(
-    marked: Iterable[str], settings: TokenizerSettings, splitter: PreTokenizer, size: int
+    marked: Iterable[str],
+    settings: TokenizerSettings,
+    splitter: PreTokenizer,
+    size: int,
+    alphabet: Iterable[str] = _ALPHABET,
 ) -> Vocabulary:
     if settings.merges is not None:
         marked = list(marked)
@@ -121,7 +132,7 @@ def _learn_bpe(
         vocab_size=size,
         min_frequency=settings.min_frequency,
         limit_alphabet=size,
-        initial_alphabet=_ALPHABET,
+        initial_alphabet=list(alphabet),
         show_progress=False,
     )
     library = LibraryTokenizer(models.BPE())

@@ -191,7 +191,7 @@ def test_a_sample_spells_the_word(kind: Kind, text: str, variant: int):
     assert UNKNOWN not in ids
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram", "characters", "wordpiece", "words"])
+@pytest.mark.parametrize("kind", ["bpe", "byte-bpe", "unigram", "characters", "wordpiece", "words"])
 def test_without_dropout_a_sample_is_the_ordinary_segmentation(kind: Kind):
     tokenizer = trained(kind, 0.0)
     for word in [*tokenizer.words(TEXTS[0] + " ☂"), ""]:

@@ -20,11 +20,12 @@ from pydantic import ValidationError
 
 from heedful.errors import TokenizerError
 from heedful.text import END, PAD, SPECIAL_TOKENS, START, UNKNOWN, Tokenizer, TokenizerSettings
+from heedful.text.byte_level import spelt
 from heedful.text.normalization import Normalizer
 from heedful.text.settings import Kind, SidesSettings
 from heedful.text.words import LONGEST, mark, unmark
 
-KINDS: tuple[Kind, ...] = ("bpe", "unigram", "characters", "wordpiece", "words", "symbols")
+KINDS: tuple[Kind, ...] = ("bpe", "byte-bpe", "unigram", "characters", "wordpiece", "words", "symbols")
 SPELLING_BYTES: tuple[Kind, ...] = ("bpe", "unigram", "characters")
 
 TEXTS = [
@@ -156,6 +157,9 @@ def test_an_encoding_is_the_segmentations_of_the_words(kind: Kind, text: str):
     assert [index for word in words for index in tokenizer.segment(word)] == ids
     assert tokenizer.encode_batch([text, "", text]) == [ids, [], ids]
     assert tokenizer.decode_batch([ids, []]) == [tokenizer.decode(ids), ""]
+    if kind == "byte-bpe":
+        assert spelt("".join(words)) == text.encode()
+        return
     assert "".join(words) == mark(text)
     assert max(map(len, words), default=0) <= LONGEST + 1
 
@@ -266,6 +270,10 @@ def test_ids_start_with_special_tokens_then_bytes(kind: Kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [5, 12, 60, 150, 100_000])
 def test_a_vocabulary_is_never_larger_than_asked(kind: Kind, size: int):
+    if kind == "byte-bpe" and size < 260:
+        with pytest.raises(ValidationError, match="256 bytes"):
+            TokenizerSettings(kind=kind, vocabulary_size=size)
+        return
     tokenizer = trained(kind, vocabulary_size=size, byte_fallback=False)
     assert len(tokenizer) <= size
     assert (
@@ -304,7 +312,7 @@ _PRINT_FINGERPRINTS = """
 import json, sys
 from heedful.text import Tokenizer, TokenizerSettings
 texts = json.load(sys.stdin)
-for kind in ("bpe", "unigram", "characters", "wordpiece", "words", "symbols"):
+for kind in ("bpe", "byte-bpe", "unigram", "characters", "wordpiece", "words", "symbols"):
     print(Tokenizer.train(texts, TokenizerSettings(kind=kind, vocabulary_size=500)).fingerprint())
 """
 
