@@ -32,6 +32,7 @@ from heedful.decoding.choices import Chooser, Ids
 from heedful.decoding.hypothesis import Hypothesis, hypotheses
 from heedful.decoding.penalties import Floats, coverage_penalty, length_penalty
 from heedful.decoding.settings import SearchSettings
+from heedful.decoding.watching import Step, Watch
 from heedful.models.face import State
 from heedful.text.special import END, PAD, START
 
@@ -42,6 +43,7 @@ def beam_search(
     settings: SearchSettings,
     limits: Ids,
     attention: Callable[[], Tensor] | None,
+    watch: Watch | None = None,
 ) -> list[list[Hypothesis]]:
     """Give the hypotheses found for each row of `source` (batch, source_length), in no particular order.
 
@@ -113,12 +115,15 @@ def beam_search(
             done |= ended_so_far >= beam
 
         going = (~done).nonzero()[0]
-        if not len(going):
-            return found
         # As wide as the sentence with the most live hypotheses: one at first, and while a prefix is forced.
         live = live[going]
-        wide = int((live > -np.inf).sum(1).max())
+        wide = int((live > -np.inf).sum(1).max(initial=0))
         order = order[going, :wide]
+        if watch is not None:
+            places = _places(value.shape, going, order, live[:, :wide])
+            watch(Step(length, sentences, choices, parent, index % count, value, score, ended | cut, places))
+        if not len(going):
+            return found
         rows = np.take_along_axis(parent[going], order, 1).reshape(-1)
         choice = np.take_along_axis(index[going] % count, order, 1).reshape(-1)
         tokens, terms = _extend(tokens, terms, rows, choices.token[rows, choice], choices.own[rows, choice])
@@ -126,6 +131,17 @@ def beam_search(
         sentences, best, ended_so_far = sentences[going], best[going], ended_so_far[going]
         if not np.array_equal(rows, np.arange(len(choices.value))):
             state, coverage = state.select(torch.from_numpy(rows).to(source.device)), coverage[rows]
+
+
+def _places(shape: tuple[int, ...], going: Ids, order: Ids, live: Floats) -> Ids:
+    """Give which row each candidate (sentences, candidates) is among the live hypotheses of the next step, or -1.
+
+    going: the sentences that are searched on; order, live: of each the candidates that live on, and their values
+    """
+    places = np.full(shape, -1)
+    rows = np.arange(order.size).reshape(order.shape)
+    places[going[:, None], order] = np.where(live > -np.inf, rows, -1)
+    return places
 
 
 def _extend(tokens: Ids, terms: Floats, rows: Ids, said: Ids, own: Floats) -> tuple[Ids, Floats]:

@@ -21,6 +21,7 @@ from heedful.decoding.constraints import Constraints
 from heedful.decoding.hypothesis import Hypothesis, ranked
 from heedful.decoding.settings import SearchSettings
 from heedful.decoding.single import single_search
+from heedful.decoding.watching import Watch
 from heedful.errors import DataError, HeedfulError, RecipeError
 from heedful.models.face import Decodable
 from heedful.text.special import END, PAD, START
@@ -38,6 +39,7 @@ def search(
     numbers: Sequence[int] | None = None,
     attention: Callable[[], Tensor] | None = None,
     among: Sequence[Tensor] | None = None,
+    watch: Watch | None = None,
 ) -> list[list[Hypothesis]]:
     """Find the best answers to each source sentence, whatever its place in the batch and its neighbours.
 
@@ -52,6 +54,7 @@ def search(
             paid; needed for the coverage penalty, and only called with it.
         among: for each sentence the only tokens that its answers can be of (a shortlist), a LongTensor of sorted
             ids with END among them; all when left out. Probabilities are then those among these tokens.
+        watch: called after each step with what was looked at (`heedful.decoding.watching`); it changes no answer.
 
     Returns:
         For each sentence its answers, at most n_best and at least one: finished ones first, each group by
@@ -77,9 +80,9 @@ def search(
     if not settings.coverage_penalty:
         attention = None
     if settings.method == "sample" or settings.beam == 1:
-        found = single_search(chooser, source, settings, limits, attention, numbers)
+        found = single_search(chooser, source, settings, limits, attention, numbers, watch)
     else:
-        found = beam_search(chooser, source, settings, limits, attention)
+        found = beam_search(chooser, source, settings, limits, attention, watch)
 
     answers = [ranked(hypotheses, settings.n_best) for hypotheses in found]
     for number, answer in zip(numbers, answers, strict=True):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from heedful.decoding.choices import Chooser, Floats, Ids
@@ -13,6 +14,7 @@ from heedful.decoding.hypothesis import Hypothesis, hypotheses
 from heedful.decoding.penalties import coverage_penalty, length_penalty
 from heedful.decoding.sampling import draw, truncate, uniforms
 from heedful.decoding.settings import SearchSettings
+from heedful.decoding.watching import LOOKED_AT, Step, Watch
 from heedful.models.face import Choices, State
 from heedful.text.special import END, PAD, START
 
@@ -24,6 +26,7 @@ def single_search(
     limits: Ids,
     attention: Callable[[], Tensor] | None,
     numbers: Sequence[int],
+    watch: Watch | None = None,
 ) -> list[list[Hypothesis]]:
     """Give n_best hypotheses for each row of `source` (batch, source_length), in no particular order.
 
@@ -31,7 +34,7 @@ def single_search(
     (batch,) are the longest lengths; a hypothesis that reaches it without END is unfinished. `numbers` are
     those of the sentences.
     """
-    if settings.method != "sample" and attention is None:
+    if settings.method != "sample" and attention is None and watch is None:
         whole = chooser.greedy(source, limits)
         if whole is not None:
             return [[_hypothesis(*each, settings)] for each in whole]
@@ -55,7 +58,7 @@ def single_search(
     while len(sentences):
         length = tokens.shape[1]
         if uniform is None:
-            choices, state = chooser.best(tokens, sentences, state, 1)
+            choices, state = chooser.best(tokens, sentences, state, 1 if watch is None else LOOKED_AT)
         else:
             choices, state = _drawn(chooser, tokens, sentences, state, uniform[:, length - 1])
         if attention is not None:
@@ -66,6 +69,8 @@ def single_search(
 
         ended = choices.token[:, 0] == END
         leaving = ended | (limits[sentences] == length)
+        if watch is not None:
+            watch(_step(length, sentences, choices, total, settings, leaving))
         if not leaving.any():
             continue
         out = leaving.nonzero()[0]
@@ -84,6 +89,31 @@ def single_search(
             state = state.select(rows)
             uniform = None if uniform is None else uniform[rows]
     return found
+
+
+def _step(
+    length: int,
+    sentences: Ids,
+    choices: Choices,
+    total: Floats,
+    settings: SearchSettings,
+    leaving: NDArray[np.bool_],
+) -> Step:
+    """Give a step as it is watched: each hypothesis is compared with nothing but itself."""
+    first = np.zeros((len(sentences), 1), dtype=np.int64)
+    score = total / length_penalty(length, settings.length_penalty, settings.alpha)
+    going = np.where(leaving, -1, (~leaving).cumsum() - 1)
+    return Step(
+        length,
+        sentences,
+        choices,
+        np.arange(len(sentences))[:, None],
+        first,
+        total[:, None],
+        score[:, None],
+        leaving[:, None],
+        going[:, None],
+    )
 
 
 def _hypothesis(tokens: Ids, terms: Floats, settings: SearchSettings) -> Hypothesis:
