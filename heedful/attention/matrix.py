@@ -52,8 +52,11 @@ class Matrix(ABC):
         """
 
     @abstractmethod
-    def log_sum_exp(self, heads: slice) -> Tensor:
-        """Give the log-sum-exp of the scores that each query may see, (batch, heads, queries); -inf for none."""
+    def log_sum_exp(self, heads: slice, rows: slice | None = None) -> Tensor:
+        """Give the log-sum-exp of the scores that some queries may see, (batch, heads, rows); -inf for none.
+
+        rows: all when None; a slice with a start and a stop
+        """
 
     @abstractmethod
     def allowed(self, rows: slice) -> Tensor:
@@ -101,8 +104,8 @@ class Written(Matrix):
         known = weights.log().clamp_(min=-1e30) if logs else None
         yield Block(heads, rows, keys, weights, known, *self.positions(rows, keys))
 
-    def log_sum_exp(self, heads: slice) -> Tensor:
-        return self._lse[:, heads]
+    def log_sum_exp(self, heads: slice, rows: slice | None = None) -> Tensor:
+        return self._lse[:, heads, rows or slice(None)]
 
     def allowed(self, rows: slice) -> Tensor:
         return self._seen if self._seen.shape[-2] == 1 else self._seen[..., rows, :]
@@ -149,8 +152,9 @@ class Joined(Matrix):
                 rows = slice(block.rows.start + start, block.rows.stop + start)
                 yield replace(block, rows=rows)
 
-    def log_sum_exp(self, heads: slice) -> Tensor:
-        return torch.cat([part.log_sum_exp(heads) for _, part in self._parts], 2)
+    def log_sum_exp(self, heads: slice, rows: slice | None = None) -> Tensor:
+        inside = self._inside(rows or slice(0, self.shape[2]))
+        return torch.cat([part.log_sum_exp(heads, some) for part, some in inside], 2)
 
     def allowed(self, rows: slice) -> Tensor:
         batch, heads, _, keys = self.shape

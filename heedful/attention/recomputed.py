@@ -60,9 +60,10 @@ class Recomputed(Matrix):
     def blocks(self, heads: slice, logs: bool = True) -> Iterator[Block]:
         return self._blocks(heads, slice(0, self.shape[2]), logs)
 
-    def log_sum_exp(self, heads: slice) -> Tensor:
-        self._know(heads, slice(0, self.shape[2]))
-        return self._lse[:, heads]
+    def log_sum_exp(self, heads: slice, rows: slice | None = None) -> Tensor:
+        rows = rows or slice(0, self.shape[2])
+        self._know(heads, rows)
+        return self._lse[:, heads, rows]
 
     def allowed(self, rows: slice) -> Tensor:
         if self.call.mask is None:

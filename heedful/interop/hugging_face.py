@@ -59,11 +59,13 @@ def listening_to_transformers(
     """
     transformers = sys.modules.get("transformers.modeling_utils")
     known = () if transformers is None else transformers.PreTrainedModel
+    interface: Any = getattr(transformers, "AttentionInterface", None)
     foreign = [module for module in model.modules() if isinstance(module, known)] if known else []
+    if known and interface and not foreign:  # a layer of one, or its attention alone
+        foreign = [module for module in model.modules() if _asks(module, interface)]
     if not foreign:
         yield
         return
-    interface: Any = getattr(transformers, "AttentionInterface", None)
     # Where heedful's own attention is heard, theirs may be missing: a convolutional network that reads images, say.
     alone = not any(isinstance(module, Attending) for module in model.modules())
     _check(foreign[0], model, interface, alone)

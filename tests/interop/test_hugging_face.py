@@ -152,6 +152,15 @@ def test_records_stand_under_the_names_of_the_modules():
     assert list(seen) == [f"translator.{name}" for name in layers]
 
 
+def test_a_part_of_a_model_is_heard_too():
+    model = _model("BertModel")
+    part = model.encoder.layer[0].attention.self
+    with torch.no_grad(), heedful.observe(model) as whole, heedful.observe(part) as seen:
+        model(**_inputs("BertModel", padded=False))
+    assert list(seen) == [""]
+    assert torch.equal(seen[""].weights(), whole["encoder.layer.0.attention.self"].weights())
+
+
 @pytest.mark.parametrize("name", ["GPT2LMHeadModel", "LlamaForCausalLM"])
 def test_padding_on_the_left(name):
     tokens = TOKENS.flip(1)
