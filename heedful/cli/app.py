@@ -24,6 +24,7 @@ from heedful.cli import (
     embed,
     evaluate,
     export,
+    figure,
     fill_mask,
     generate,
     import_,
@@ -66,6 +67,7 @@ app.command(rich_help_panel="Recipes and data")(recipes.recipes)
 app.command(rich_help_panel="Recipes and data")(data.data)
 app.command(rich_help_panel="Recipes and data", context_settings=_FREE)(check.check)
 app.command(rich_help_panel="Recipes and data")(recombine.recombine)
+app.command(rich_help_panel="To look at")(figure.figure)
 app.command(rich_help_panel="To look at")(demo.demo)
 app.command(rich_help_panel="To look at")(contexts.contexts)
 app.command(rich_help_panel="To look at")(bpe.bpe)

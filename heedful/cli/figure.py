@@ -1,0 +1,97 @@
+"""`heedful figure`: attention as a figure for a paper."""
+
+import errno
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def figure(
+    model: Annotated[
+        Path, typer.Argument(help="A model folder, a run, or a folder of transformers.", show_default=False)
+    ],
+    save: Annotated[Path, typer.Option(help="The file: .svg, .pdf or .png.", show_default=False)],
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text", "--source", help="What the model reads: a file of this name, or the text itself."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="Its second text: the translation.", show_default="the model's own"),
+    ] = None,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--head",
+            help="decoder.3.cross, decoder.3.cross:2, encoder.1:all, or a module's name; any number.",
+        ),
+    ] = None,
+    all_of: Annotated[
+        str | None, typer.Option("--all", help="All heads of a kind: encoder, decoder, cross or memory.")
+    ] = None,
+    words: Annotated[bool, typer.Option("--words", help="Whole words in place of tokens.")] = False,
+    without_special: Annotated[
+        bool,
+        typer.Option("--without-special", help="Take special tokens out of the columns and renormalise."),
+    ] = False,
+    width: Annotated[float | None, typer.Option(min=0.5, max=100, help="Inches; needs --height too.")] = None,
+    height: Annotated[float | None, typer.Option(min=0.5, max=100, help="Inches.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+) -> None:
+    """Draw what heads attend to, for a paper: vector graphics with the tokens along the sides.
+
+    Layers and heads are counted from 1; a layer without a head is the mean of its
+    heads. Several --head are drawn beside each other.
+
+    heedful figure runs/de --source "A man rides a horse." --head decoder.3.cross --save fig.svg
+
+    heedful figure runs/bert --text "The cat sat." --all encoder --save all.pdf
+    """
+    from heedful.errors import DataError
+    from heedful.machine import prepare
+
+    if text is None:
+        raise DataError("A figure shows one pass over a text: give it with --source, or --text.")
+    if (head is None) == (all_of is None):
+        raise DataError("Say what to draw: --head decoder.3.cross:2, or --all cross; one of the two.")
+    if (width is None) != (height is None):
+        raise DataError("A size has a --width and a --height.")
+    prepare(threads)  # before PyTorch is loaded
+    from heedful.cli.output import check
+    from heedful.viewing import figure as figures
+    from heedful.viewing.looking import look, open_model
+
+    figures.kind_of(save)
+    check(save, overwrite)
+    scene = look(open_model(model, device), _read(text), None if target is None else _read(target))
+    size = None if width is None or height is None else (width, height)
+    if all_of is not None:
+        drawn = figures.overview(scene, all_of, size=size)
+    else:
+        without = ["special"] if without_special else []
+        drawn = figures.draw(scene, head or [], size=size, words=words, without=without)  # pyright: ignore
+    figures.save(drawn, save, tight=size is None)
+
+
+def _read(given: str) -> str:
+    """Read a file where there is one of this name; else it is the text itself."""
+    from heedful.errors import DataError
+
+    try:
+        path = Path(given)
+        if not path.is_file():
+            return given
+        return path.read_text(encoding="utf-8-sig").rstrip("\n")
+    except ValueError as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise DataError(f"{given} is not UTF-8 text: {error}.") from error
+        return given  # a text that can be no name, with a NUL
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return given
+        raise DataError(f"{given} cannot be read: {error.strerror}.") from error
