@@ -7,8 +7,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from heedful.attention import attend, observe
     from heedful.tasks import load
+    from heedful.viewing.notebook import view
 
-__all__ = ["__version__", "attend", "load", "observe"]
+__all__ = ["__version__", "attend", "load", "observe", "view"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         import heedful.tasks
 
         return heedful.tasks.load
+    if name == "view":
+        import heedful.viewing.notebook
+
+        return heedful.viewing.notebook.view
     raise AttributeError(f"module 'heedful' has no attribute {name!r}")

@@ -36,6 +36,7 @@ from heedful.cli import (
     shortlist,
     train,
     translate,
+    view,
 )
 from heedful.errors import HeedfulError
 
@@ -67,6 +68,7 @@ app.command(rich_help_panel="Recipes and data")(recipes.recipes)
 app.command(rich_help_panel="Recipes and data")(data.data)
 app.command(rich_help_panel="Recipes and data", context_settings=_FREE)(check.check)
 app.command(rich_help_panel="Recipes and data")(recombine.recombine)
+app.command(rich_help_panel="To look at")(view.view)
 app.command(rich_help_panel="To look at")(figure.figure)
 app.command(rich_help_panel="To look at")(demo.demo)
 app.command(rich_help_panel="To look at")(contexts.contexts)

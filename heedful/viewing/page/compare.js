@@ -1,0 +1,318 @@
+// Compare: two maps beside each other, and what differs: two heads, layers, texts, models, or checkpoints of a run.
+//
+// The left side is what the rest of the page looks at; the right side is `other` in the address, and begins with the next
+// head. Queries and keys are put together by their common tokens (heedful/viewing/comparison.py); what one side does
+// not have is hatched. No weight is divided anew.
+
+import { drawSide, largestKnown } from "./compare_drawing.js";
+import { css } from "./colors.js";
+import { button, menu, node } from "./controls.js";
+import { sidePicker } from "./compare_pickers.js";
+import { layerChart } from "./layer_chart.js";
+import { mapTitle, shown, weightText } from "./tokens.js";
+
+export const view = {
+  name: "compare",
+  title: "Compare",
+  hint: "Two heads, layers, texts or models, and the difference of their maps.",
+  available(scene, source) {
+    return source.compare ? true : "A saved page carries what is shown, not what it would be compared with; open the model with heedful view.";
+  },
+  mount,
+};
+
+function mount(container, context) {
+  const { source } = context;
+  const left = node("section", "compare-side");
+  const right = node("section", "compare-side");
+  const swap = button("⇄", exchange, "Change sides");
+  swap.setAttribute("aria-label", "Change sides");
+  const verdict = node("p", "compare-verdict");
+  const note = node("p", "note number");
+  const figures = ["left", "right", "difference"].map((name) => {
+    const canvas = document.createElement("canvas");
+    canvas.setAttribute("role", "img");
+    const title = node("h3", "", name === "difference" ? "Right less left" : "");
+    return { name, canvas, title, element: node("figure", `compare-map of-${name}`, title, node("div", "compare-scroll", canvas)) };
+  });
+  const scale = differenceScale();
+  figures[2].element.append(scale.element);
+  const curve = node("section", "compare-curve");
+  const word = menu("Word", null, (value) => {
+    chosenWord = Number(value);
+    drawCurve();
+  });
+  container.append(
+    node("div", "compare-pickers", left, node("div", "compare-swap", swap), right),
+    verdict,
+    note,
+    node("div", "compare-maps", ...figures.map(({ element }) => element)),
+    curve,
+  );
+
+  let models = [];
+  let told = null; // what was compared
+  let sides = null; // [{scene, model, map, number, head}, ...]
+  let asked = "";
+  let pointed = null;
+  let chosenWord = null;
+  const pickers = [sidePicker(left, "Left"), sidePicker(right, "Right")];
+  const resized = new ResizeObserver(() => draw());
+  resized.observe(container);
+
+  for (const { canvas } of figures) {
+    canvas.addEventListener("pointermove", (event) => point(event, canvas));
+    canvas.addEventListener("pointerleave", () => {
+      pointed = null;
+      context.tooltip.hide();
+      draw();
+    });
+    canvas.addEventListener("click", () => {
+      if (!pointed || !told) return;
+      const place = told["moved.queries"] ? pointed.row : told["moved.keys"] ? pointed.column : null;
+      if (place === null) return;
+      chosenWord = place;
+      drawCurve();
+    });
+  }
+
+  async function load() {
+    const key = JSON.stringify([context.scene.id, context.state.map, context.state.head, context.state.other, context.theme]);
+    if (key === asked) return;
+    asked = key;
+    try {
+      models = (await source.models()).models;
+      const one = leftSide();
+      const two = await rightSide(one);
+      if (key !== asked) return;
+      sides = [one, two];
+      pick();
+      const found = await context.wait(source.compare(...sides.map(({ scene, number, head }) => ({ scene, map: number, head }))), "Comparing");
+      if (key !== asked) return;
+      told = found;
+      pointed = null;
+      draw();
+      drawCurve();
+      say();
+    } catch (error) {
+      if (key !== asked) return;
+      asked = "";
+      context.fail(error);
+    }
+  }
+
+  function leftSide() {
+    return side(context.scene, context.state.map, context.state.head);
+  }
+
+  async function rightSide(one) {
+    const { other } = context.state;
+    if (!other) {
+      // What a person mostly wants to know first: what the next head does.
+      const { map, head, number } = one;
+      const next = head === "mean" ? 0 : (head + 1) % map.heads;
+      return map.heads > 1 ? { ...one, head: next } : side(one.scene, one.scene.maps[(number + 1) % one.scene.maps.length].name, 0);
+    }
+    const model = models.find((each) => each.id === other.model || each.folder_name === other.model) ?? models.find((each) => each.id === one.scene.model);
+    const given = Object.values(other.texts ?? {}).some(Boolean);
+    const asks = new Set(model.asks.map(({ name }) => name));
+    const texts = Object.fromEntries(Object.entries(given ? other.texts : one.scene.texts).filter(([name, text]) => text && asks.has(name)));
+    const same = model.id === one.scene.model && JSON.stringify(texts) === JSON.stringify(plainTexts(one.scene));
+    const scene = same ? one.scene : await context.wait(source.open({ model: model.id, texts }), "The model reads");
+    return side(scene, other.map ?? one.map.name, other.head);
+  }
+
+  function pick() {
+    sides.forEach((one, i) => {
+      pickers[i].show({
+        models: source.can.open ? models : [],
+        side: one,
+        editable: i === 1 && source.can.open,
+        change: (patch) => change(i, patch),
+      });
+    });
+  }
+
+  function change(i, patch) {
+    if (i === 0) return context.set({ ...("map" in patch ? { map: patch.map } : {}), ...("head" in patch ? { head: patch.head } : {}) });
+    context.set({ other: { ...asOther(sides[1]), ...patch } });
+  }
+
+  function asOther({ scene, model, map, head }) {
+    const same = scene.id === context.scene.id;
+    return { model: same || models.length < 2 ? null : model, texts: same ? {} : plainTexts(scene), map: map.name, head };
+  }
+
+  function exchange() {
+    if (!sides) return;
+    const [one, two] = sides;
+    const other = { model: models.length > 1 ? one.model : null, texts: one.scene.id === two.scene.id ? {} : plainTexts(one.scene), map: one.map.name, head: one.head };
+    const same = one.scene.id === two.scene.id;
+    context.set({ ...(same ? {} : { model: models.length > 1 ? two.model : context.state.model, texts: plainTexts(two.scene) }), map: two.map.name, head: two.head, other });
+  }
+
+  function side(scene, name, head) {
+    const number = Math.max(0, scene.maps.findIndex((map) => map.name === name) >= 0 ? scene.maps.findIndex((map) => map.name === name) : scene.maps.findIndex((map) => map.group === "cross"));
+    const map = scene.maps[number];
+    const own = head === "mean" && map.heads > 1 ? "mean" : Math.min(Number(head) || 0, map.heads - 1);
+    return { scene, model: scene.model, map, number, head: own };
+  }
+
+  function draw() {
+    if (!told || !sides || !container.isConnected) return;
+    const most = Math.max(largestKnown(told.left), largestKnown(told.right));
+    const apart = largestKnown(told.difference);
+    const unlike = sides[0].scene.id !== sides[1].scene.id;
+    for (const figure of figures) {
+      const difference = figure.name === "difference";
+      if (!difference) figure.title.textContent = `${figure.name === "left" ? "Left" : "Right"}: ${nameOf(sides[figure.name === "left" ? 0 : 1], unlike)}`;
+      figure.at = drawSide(figure.canvas, {
+        values: told[figure.name],
+        rows: told.row_text,
+        columns: told.column_text,
+        most: difference ? apart : most,
+        scale: difference ? "difference" : "weights",
+        track: difference ? told.divergence : null,
+        width: figure.element.clientWidth,
+        cells: told.cells,
+        pointed,
+        rowsOf: told.queries,
+        columnsOf: told.keys,
+      });
+    }
+    scale.show(apart);
+  }
+
+  function nameOf({ scene, map, head }, unlike) {
+    const title = mapTitle(map, head);
+    const text = Object.values(scene.texts).find(Boolean) ?? "";
+    return unlike && models.length > 1 && sides[0].model !== sides[1].model ? `${models.find(({ id }) => id === scene.model)?.folder_name || scene.title}, ${title}` : unlike ? `${title} · “${text.length > 40 ? `${text.slice(0, 39)}…` : text}”` : title;
+  }
+
+  function point(event, canvas) {
+    const figure = figures.find((each) => each.canvas === canvas);
+    const box = canvas.getBoundingClientRect();
+    const next = figure.at?.(event.clientX - box.left, event.clientY - box.top) ?? null;
+    if (next?.row !== pointed?.row || next?.column !== pointed?.column) {
+      pointed = next;
+      draw();
+    }
+    if (!next) return context.tooltip.hide();
+    context.tooltip.show(tip(next), event.clientX, event.clientY);
+  }
+
+  function tip({ row, column }) {
+    const [tall, wide] = told.cells;
+    const across = told.left.shape[1];
+    const list = node("dl", "beyond-tip");
+    const put = (name, value) => list.append(node("dt", "", name), node("dd", "number", value));
+    const first = row * tall;
+    const query = `${shown(told.row_text[first] ?? "")}${tall > 1 ? ` … ${shown(told.row_text[Math.min(first + tall, told.row_text.length) - 1])}` : ""}`;
+    if (column === null) {
+      put(query, "");
+      put("Divergence", `${told.divergence[first].toFixed(3)} bits`);
+      put("Cosine", weightText(told.cosine[first]));
+      put("Rank correlation", weightText(told.rank[first]));
+      put("Only on the left", weightText(told.only_left[first]));
+      put("Only on the right", weightText(told.only_right[first]));
+      return list;
+    }
+    const key = wide === 1 ? shown(told.column_text[column]) : `keys ${column * wide} to ${Math.min((column + 1) * wide, told.keys.shape[0]) - 1}`;
+    put(`${query} → ${key}`, "");
+    const at = row * across + column;
+    const known = (value) => (Number.isNaN(value) ? "not there" : weightText(value));
+    put(tall > 1 || wide > 1 ? "Left, mean" : "Left", known(told.left[at]));
+    put(tall > 1 || wide > 1 ? "Right, mean" : "Right", known(told.right[at]));
+    if (!Number.isNaN(told.difference[at])) put(tall > 1 || wide > 1 ? "Largest difference" : "Difference", `${told.difference[at] < 0 ? "−" : "+"}${weightText(Math.abs(told.difference[at]))}`);
+    return list;
+  }
+
+  function say() {
+    const { summary } = told;
+    const { queries, keys } = told.common;
+    const unit = told.level === "words" ? "words" : "tokens";
+    if (!queries.both || summary.divergence === null) {
+      verdict.textContent = `The two sides have no ${unit} in common: nothing can be compared row by row.`;
+    } else {
+      const much = summary.divergence < 0.02 ? "almost the same" : summary.divergence < 0.15 ? "alike" : summary.divergence < 0.4 ? "different" : "very different";
+      verdict.textContent = `The two look ${much}: their rows are ${summary.divergence.toFixed(2)} bits apart on average (0: the same, 1: nothing in common).`;
+    }
+    const parts = [];
+    if (summary.cosine !== null) parts.push(`Mean cosine ${summary.cosine.toFixed(2)}${summary.rank === null ? "" : `, rank correlation ${summary.rank.toFixed(2)}`}.`);
+    const alone = queries.left + queries.right + keys.left + keys.right;
+    if (alone) {
+      parts.push(
+        `Put together by ${unit}: ${queries.both} queries and ${keys.both} keys are common. ` +
+          `${percent(summary.only_left)} of the left’s attention and ${percent(summary.only_right)} of the right’s go to keys that the other has not; nothing is renormalised.`,
+      );
+    }
+    if (told.sampled) parts.push(`Of the queries, ${told.row_text.length.toLocaleString("en")} were taken, evenly.`);
+    if (told.cells[0] > 1 || told.cells[1] > 1) parts.push(`A cell stands for ${told.cells[0]} × ${told.cells[1]} weights: means on both sides, the largest difference either way.`);
+    note.textContent = parts.join(" ");
+    context.announce(`${verdict.textContent} ${note.textContent}`);
+    figures.forEach(({ canvas, name }) => canvas.setAttribute("aria-label", name === "difference" ? `Difference. ${verdict.textContent}` : `${name} map`));
+  }
+
+  // How a word's vector moves with its context, layer by layer.
+  function drawCurve() {
+    curve.replaceChildren();
+    const kind = told["moved.queries"] ? "queries" : told["moved.keys"] ? "keys" : null;
+    if (!kind) {
+      if (sides[0].scene.id === sides[1].scene.id) return;
+      const why = told.moved.same_model
+        ? "The vectors of these layers are not known, so how words move with their context is not shown."
+        : "The two sides are two models: their vectors lie in two spaces, and cosines between them would tell nothing.";
+      curve.append(node("p", "note", why));
+      return;
+    }
+    const cosines = told[`moved.${kind}`];
+    const [layers, units] = cosines.shape;
+    const names = kind === "queries" ? told.row_text : told.column_text;
+    const both = Array.from({ length: units }, (_, unit) => unit).filter((unit) => !Number.isNaN(cosines[unit]));
+    if (!both.length || !names) return;
+    // At first the one that moves most.
+    if (!both.includes(chosenWord)) chosenWord = both.reduce((best, unit) => (cosines[(layers - 1) * units + unit] < cosines[(layers - 1) * units + best] ? unit : best));
+    word.show(chosenWord, both.slice(0, 400).map((unit) => [String(unit), shown(names[unit])]));
+    const series = both.slice(0, 400).map((unit) => ({ name: names[unit], chosen: unit === chosenWord, values: Array.from({ length: layers }, (_, layer) => cosines[layer * units + unit]) }));
+    const own = series.find(({ chosen }) => chosen);
+    const last = own.values.at(-1);
+    curve.append(
+      node("h3", "", "How words move with their context"),
+      node("div", "controls", word.element),
+      layerChart(series, Math.min(560, container.clientWidth), context.tooltip),
+      node("p", "note", `The cosine between the two vectors of a word, one from each text, in every layer. “${shown(own.name)}” begins at ${own.values[0].toFixed(2)} and ends at ${last.toFixed(2)}; the other words that both texts have are drawn pale.`),
+    );
+  }
+
+  load();
+  return {
+    update: load,
+    destroy() {
+      resized.disconnect();
+      context.tooltip.hide();
+    },
+  };
+}
+
+function plainTexts(scene) {
+  return Object.fromEntries(Object.entries(scene.texts).filter(([, text]) => text));
+}
+
+function percent(share) {
+  return `${((share ?? 0) * 100).toFixed(1)} %`;
+}
+
+function differenceScale() {
+  const bar = node("span", "difference-bar");
+  const ends = [node("span", "number"), node("span", "number")];
+  const element = node("figcaption", "difference-scale", ends[0], bar, ends[1]);
+  return {
+    element,
+    show(most) {
+      const stops = Array.from({ length: 9 }, (_, i) => css("difference", i / 8));
+      bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
+      ends[0].textContent = `left looks more (−${weightText(most)})`;
+      ends[1].textContent = `right looks more (+${weightText(most)})`;
+    },
+  };
+}
