@@ -84,11 +84,11 @@ export function betweenWords(weights, [rows, columns], sources, targets, method 
 // AER, precision and recall of links against gold (Och and Ney 2003, section 6).
 export function errorOf(links, { sure, possible }) {
   const among = (of) => [...links].filter((link) => of.has(link)).length;
-  const [inSure, inPossible] = [among(sure), among(possible)];
+  const [inSure, isPossible] = [among(sure), among(possible)];
   const total = links.size + sure.size;
   return {
-    rate: total ? 1 - (inSure + inPossible) / total : 0,
-    precision: links.size ? inPossible / links.size : 1,
+    rate: total ? 1 - (inSure + isPossible) / total : 0,
+    precision: links.size ? isPossible / links.size : 1,
     recall: sure.size ? inSure / sure.size : 1,
   };
 }
