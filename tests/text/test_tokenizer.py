@@ -391,8 +391,8 @@ def test_moses_is_undone_for_running_text(mirror: Path, language: str):
     [
         ({"kind": "words", "byte_fallback": True}, "byte_fallback is not possible with kind='words'"),
         ({"kind": "wordpiece", "byte_fallback": True}, "byte_fallback is not possible with kind='wordpiece'"),
-        ({"kind": "characters", "dropout": 0.1}, "dropout=0.1 needs kind 'bpe' or 'unigram'"),
-        ({"kind": "wordpiece", "dropout": 0.1}, "dropout=0.1 needs kind 'bpe' or 'unigram'"),
+        ({"kind": "characters", "dropout": 0.1}, "dropout=0.1 needs kind 'bpe', 'byte-bpe' or 'unigram'"),
+        ({"kind": "wordpiece", "dropout": 0.1}, "dropout=0.1 needs kind 'bpe', 'byte-bpe' or 'unigram'"),
         (
             {"kind": "words", "dropout": 0.1},
             "a 'words' tokenizer has one segmentation only; set dropout to 0",
@@ -403,7 +403,7 @@ def test_moses_is_undone_for_running_text(mirror: Path, language: str):
             "vocabulary_size=260 leaves no room beside the 260 special and byte tokens",
         ),
         ({"normalization": ["nfc", "nfc"]}, "normalization names a step twice"),
-        ({"normalization": ["nfkd"]}, "'nfc', 'nfkc', 'nfd', 'lowercase' or 'moses'"),
+        ({"normalization": ["nfkd"]}, "'nfc', 'nfkc', 'nfd', 'lowercase', 'moses', 'bert' or 'bert-uncased'"),
         ({"dropout": 1.5}, "less than or equal to 1"),
         ({"vocab_size": 5}, "Extra inputs are not permitted"),
     ],
