@@ -271,13 +271,22 @@ def _growth(kept: _Kept, studio: Studio, view: View) -> bool:
 
 
 def _compared(kept: _Kept, views: Sequence[View], until: float) -> None:
-    """Keep comparisons, as far as there is time: of each head with the same of a second scene, else with the next."""
+    """Keep comparisons, as far as there is time: of each head with the same of a second scene, else with the next.
+
+    The next is what compare.js begins with: in the same map, or of maps with one head the next map's.
+    """
     from heedful.viewing.comparison import Compared, compare
 
     left, right = views[0], views[-1]
     heads = [(number, head) for number, one in enumerate(left.scene.maps) for head in range(one.heads)]
     if left is right:
-        pairs = list(zip(heads, [*heads[1:], *heads[:1]], strict=True))
+        maps = left.scene.maps
+        pairs = [
+            ((number, head), (number, (head + 1) % maps[number].heads))
+            if maps[number].heads > 1
+            else ((number, head), ((number + 1) % len(maps), 0))
+            for number, head in heads
+        ]
     else:
         there = {(number, head) for number, one in enumerate(right.scene.maps) for head in range(one.heads)}
         pairs = [(each, each) for each in heads if each in there]

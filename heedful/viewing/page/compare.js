@@ -108,8 +108,11 @@ function mount(container, context) {
   async function rightSide(one) {
     const { other } = context.state;
     if (!other) {
-      // What a person mostly wants to know first: what the next head does.
       const { map, head, number } = one;
+      // A saved page with two scenes was made to set them side by side.
+      const second = source.scenes?.find(({ id }) => id !== one.scene.id);
+      if (second) return side(second, map.name, head);
+      // What a person mostly wants to know first: what the next head does.
       const next = head === "mean" ? 0 : (head + 1) % map.heads;
       return map.heads > 1 ? { ...one, head: next } : side(one.scene, one.scene.maps[(number + 1) % one.scene.maps.length].name, 0);
     }

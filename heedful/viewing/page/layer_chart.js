@@ -1,7 +1,7 @@
 // Lines over layers, as SVG: one that is looked at, the others pale.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [220, 38, 12, 12, 34];
+const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [224, 38, 12, 12, 38];
 
 // series: [{name, chosen, values}], values between -1 and 1, one for each layer from 0
 export function layerChart(series, width, tooltip) {
@@ -16,8 +16,8 @@ export function layerChart(series, width, tooltip) {
     svg.append(element("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "rule" }), text(value.toFixed(1).replace("-", "−"), LEFT - 8, y(value) + 4, "end"));
   }
   const step = Math.ceil(layers / 13);
-  for (let layer = 0; layer < layers; layer += step) svg.append(text(layer === 0 ? "read" : String(layer), x(layer), HEIGHT - 14, "middle"));
-  svg.append(text("layer", width - RIGHT, HEIGHT - 1, "end"));
+  for (let layer = 0; layer < layers; layer += step) svg.append(text(layer === 0 ? "read" : String(layer), x(layer), HEIGHT - 18, "middle"));
+  svg.append(text("layer", width - RIGHT, HEIGHT - 4, "end"));
   for (const one of [...series].sort((a, b) => a.chosen - b.chosen)) {
     const points = one.values.map((value, layer) => `${x(layer).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
     const line = element("polyline", { points, class: one.chosen ? "chosen" : "pale" });

@@ -229,7 +229,9 @@ class MapView {
     this.paint(context);
     this.point();
     // A picture counts when the weights are in it.
-    if (this.tiles.get(camera.coarsest, 0, 0)) pictureDrawn();
+    const there = Boolean(this.tiles.get(camera.coarsest, 0, 0));
+    this.stage.setAttribute("aria-busy", String(!there));
+    if (there) pictureDrawn();
     this.phone = phone;
   }
 

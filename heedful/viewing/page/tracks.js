@@ -92,7 +92,7 @@ export class Tracks {
       context.font = `${phone ? 10 : 11}px ${sans}`;
       context.textAlign = one.side === "queries" ? "left" : "right";
       context.textBaseline = "top";
-      if (one.side === "queries") context.fillText(one.title, one.box.x, origin.y + camera.plotHeight + 4, thick + GAP + (phone ? 6 : -3));
+      if (one.side === "queries") context.fillText(one.title, one.box.x, origin.y + camera.plotHeight + 4, thick + GAP + (phone ? 2 : -3));
       else context.fillText(one.title.split(",")[0], origin.x - 8, one.box.y, origin.x - 10);
     }
   }
