@@ -48,6 +48,8 @@ SIDE = 512
 ROLLED_OUT, ROLLED = 2**29, 2**22
 # Queries whose arithmetic is kept.
 EXPLAINED = 2048
+# Characters that comparisons may take, and as a share of all else: each is three matrices, which a server makes anew.
+COMPARED, COMPARED_SHARE = 2**20, 1 / 8
 # The beam that the page asks for.
 BEAM = 4
 
@@ -75,6 +77,11 @@ class _Kept:
     elements: list[str] = field(default_factory=list)
     can: dict[str, bool] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Characters so far."""
+        return sum(map(len, self.elements))
 
     def add(self, path: str, content: bytes, halves: bool = False) -> None:
         """Keep an answer. halves: it is mostly float16, whose upper and lower bytes are smaller apart."""
@@ -290,8 +297,10 @@ def _compared(kept: _Kept, views: Sequence[View], until: float) -> None:
     else:
         there = {(number, head) for number, one in enumerate(right.scene.maps) for head in range(one.heads)}
         pairs = [(each, each) for each in heads if each in there]
+    begun = kept.size
+    most = begun + max(COMPARED, int(COMPARED_SHARE * begun))
     for one, other in pairs:
-        if time.monotonic() > until:
+        if time.monotonic() > until or kept.size > most:
             return
         try:
             content = compare(Compared(left.scene, *one), Compared(right.scene, *other))
