@@ -265,7 +265,7 @@ def opened() -> Studio:
 
 def test_a_saved_page_answers_what_the_server_answers(opened: Studio, node: Node, tmp_path: Path):
     view, other = opened.open("0", {"text": TEXT}), opened.open("0", {"text": "an other"})
-    made = page(opened, [view, other], seconds=3.0)
+    made = page(opened, [view, other], seconds=600.0)
     (tmp_path / "page.html").write_text(made.html, "utf-8")
     found = node(ANSWERS, tmp_path / "page.html")
     record = view.scene.maps[1].record
@@ -406,7 +406,7 @@ def test_nothing_in_a_saved_page_comes_from_elsewhere_or_from_the_text(opened: S
 
 def test_two_scenes_are_compared_head_by_head(opened: Studio, node: Node, tmp_path: Path):
     views = [opened.open("0", {"text": text}) for text in ("one text", "other text")]
-    made = page(opened, views, seconds=1.0)
+    made = page(opened, views, seconds=600.0)
     (tmp_path / "page.html").write_text(made.html, "utf-8")
     found = node(
         ANSWERS.split("console.log")[0]
