@@ -131,6 +131,7 @@ class Translation(Task):
             for name, reason in named.unavailable.items():
                 listener.say(f"The test set {name} is left out: {reason}")
         self.tokenizers: tuple[Tokenizer, Tokenizer]
+        self._told: set[str] = set()
 
     def prepare(self) -> None:
         """Check, learn the tokenizers, tokenise: once for a run."""
@@ -163,15 +164,25 @@ class Translation(Task):
         return Batches(weighted, self.settings.data.batches, seed, expand=expand)
 
     def validation_batches(self) -> Iterator[Batch]:
-        """The validation pairs, once."""
+        """The validation pairs, once; but those that the model cannot read in one piece, which are told once."""
         store = PairStore.open(self.folder / "validation.arrow")
         settings = BatchSettings(
-            tokens=self.settings.data.batches.tokens, shapes="exact", maximum_length=10**6
+            tokens=self.settings.data.batches.tokens,
+            shapes="exact",
+            maximum_length=self.settings.model.maximum_length - 1,  # the end of the sentence counts too
         )
-        for batch in Batches([(store, 1.0)], settings, seed=0):
+        batches = Batches([(store, 1.0)], settings, seed=0)
+        for batch in batches:
             if batch.epoch:
-                return
+                break
             yield batch
+        for reason, left in batches.left_out.items():
+            if reason not in self._told:
+                self._told.add(reason)
+                self.listener.say(
+                    f"The validation loss is without {left.count:,} of {len(store):,} pairs: {reason} (of the model, "
+                    "or data.batches.tokens). They are translated all the same."
+                )
 
     def loss(self, model: SequenceToSequence, batch: Batch, objective: Objective) -> Loss:
         """The cross-entropy of every target token."""

@@ -167,6 +167,27 @@ def test_the_log_has_losses_and_validations_and_no_times(corpus, tmp_path):
     assert not any("second" in key for event in events for key in event)
 
 
+def test_a_validation_pair_that_the_model_cannot_read_at_once_is_told_and_left_out(corpus, tmp_path):
+    content = recipe(corpus).model_dump()
+    content["model"] |= {"maximum_length": 32}
+    content["data"]["batches"] |= {"maximum_length": 30}
+    content["data"]["validation"] = {"pairs": str(tmp_path / "validation.tsv")}
+    long = " ".join("123456789" * 9)
+    (tmp_path / "validation.tsv").write_text(f"1 2\t2 1\n{long}\t{long}\n3 4\t4 3\n", encoding="utf-8")
+    said = []
+
+    class Heard(Quiet):
+        def say(self, message):
+            said.append(str(message))
+
+    task = Translation(recipe_of("translation").model_validate(content), tmp_path / "data", Heard())
+    task.prepare()
+    for _ in range(2):
+        assert sum(len(batch) for batch in task.validation_batches()) == 2
+    (told,) = [line for line in said if "validation loss" in line]
+    assert "without 1 of 3 pairs" in told
+
+
 def test_a_checkpoint_of_another_model_is_refused(corpus, tmp_path):
     train(recipe(corpus), tmp_path)
     shutil.rmtree(tmp_path / "data")
