@@ -1,6 +1,5 @@
 """`heedful figure`: attention as a figure for a paper."""
 
-import errno
 from pathlib import Path
 from typing import Annotated
 
@@ -62,13 +61,16 @@ def figure(
     if (width is None) != (height is None):
         raise DataError("A size has a --width and a --height.")
     prepare(threads)  # before PyTorch is loaded
+    from heedful.cli.input import text_or_file
     from heedful.cli.output import check
     from heedful.viewing import figure as figures
     from heedful.viewing.looking import look, open_model
 
     figures.kind_of(save)
     check(save, overwrite)
-    scene = look(open_model(model, device), _read(text), None if target is None else _read(target))
+    scene = look(
+        open_model(model, device), text_or_file(text), None if target is None else text_or_file(target)
+    )
     size = None if width is None or height is None else (width, height)
     if all_of is not None:
         drawn = figures.overview(scene, all_of, size=size)
@@ -76,22 +78,3 @@ def figure(
         without = ["special"] if without_special else []
         drawn = figures.draw(scene, head or [], size=size, words=words, without=without)  # pyright: ignore
     figures.save(drawn, save, tight=size is None)
-
-
-def _read(given: str) -> str:
-    """Read a file where there is one of this name; else it is the text itself."""
-    from heedful.errors import DataError
-
-    try:
-        path = Path(given)
-        if not path.is_file():
-            return given
-        return path.read_text(encoding="utf-8-sig").rstrip("\n")
-    except ValueError as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise DataError(f"{given} is not UTF-8 text: {error}.") from error
-        return given  # a text that can be no name, with a NUL
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return given
-        raise DataError(f"{given} cannot be read: {error.strerror}.") from error

@@ -1,4 +1,4 @@
-"""Where a command's input comes from: a file, or standard input."""
+"""Where a command's input comes from: a file, standard input, or the command itself."""
 
 import sys
 from collections.abc import Iterator
@@ -28,3 +28,24 @@ def lines(path: Path | None) -> Iterator[str]:
                 f"Standard input, line {number} is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x}); "
                 "convert it first, for example: iconv -f ISO-8859-1 -t UTF-8."
             ) from error
+
+
+def text_or_file(given: str) -> str:
+    """Read the file of this name where there is one; else this is the text itself. Which of the two is told.
+
+    Raises DataError for a file that cannot be read, or is not UTF-8.
+    """
+    path = Path(given)
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL
+        is_file = False
+    if not is_file:
+        print(f"text: {given if len(given) <= 60 else given[:59] + '…'!r}", file=sys.stderr)
+        return given
+    try:
+        found = path.read_text(encoding="utf-8-sig").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}.") from error
+    print(f"text: the file {path}, {len(found):,} characters", file=sys.stderr)
+    return found

@@ -57,14 +57,15 @@ def view(
     if text is not None and len(text) > 2:
         raise DataError(f"Two texts can stand side by side, got {len(text)}.")
     prepare(threads)  # before PyTorch is loaded
+    from heedful.cli.input import text_or_file
     from heedful.cli.output import check
     from heedful.viewing.looking import open_model
     from heedful.viewing.studio import Studio
 
     if save is not None:
         check(save, overwrite)
-    texts = [_read(each) for each in text or []]
-    second = None if target is None else _read(target)
+    texts = [text_or_file(each) for each in text or []]
+    second = None if target is None else text_or_file(target)
     studio = Studio([open_model(path, device) for path in models])
     # Each model reads each text; those side by side are the first two.
     views = [
@@ -76,26 +77,6 @@ def view(
         _save(studio, views, save, overwrite)
     else:
         _serve(studio, views, host, port, browser)
-
-
-def _read(given: str) -> str:
-    """Read a file where there is one of this name; else it is the text itself."""
-    from heedful.errors import DataError
-
-    path = Path(given)
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError):  # too long for a name, or with a NUL
-        is_file = False
-    if not is_file:
-        print(f"text: {given if len(given) <= 60 else given[:59] + '…'!r}", file=sys.stderr)
-        return given
-    try:
-        found = path.read_text(encoding="utf-8-sig").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}.") from error
-    print(f"text: the file {path}, {len(found):,} characters", file=sys.stderr)
-    return found
 
 
 def _named(opened: "Opened", first: str, second: str | None) -> dict[str, str]:

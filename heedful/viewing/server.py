@@ -336,12 +336,17 @@ def _give_more(app: FastAPI, studio: Studio) -> None:
 
 def statistics_of(view: View) -> bytes:
     """Give the statistics of all heads, packed; of a long text those of some queries."""
-    from heedful.viewing.head_statistics import head_statistics, is_sampled
+    from heedful.viewing.head_statistics import EXPLAINED, head_statistics, is_sampled
 
     def make() -> bytes:
         names, found = head_statistics(view.scene)
         arrays = {f"map{number}": numbers(of) for number, of in enumerate(found)}
-        return pack({"names": list(names), "sampled": any(map(is_sampled, view.scene.maps))}, arrays)
+        told = {
+            "names": list(names),
+            "explained": EXPLAINED,
+            "sampled": any(map(is_sampled, view.scene.maps)),
+        }
+        return pack(told, arrays)
 
     return view.made("statistics", make)
 

@@ -175,12 +175,14 @@ def test_the_command_draws_and_overwrites_nothing(figures, heedful, tmp_path):
     source = tmp_path / "source.txt"
     source.write_text("A man rides.\n", encoding="utf-8")
     asked = model, "--source", source, "--save", out
-    assert heedful(*asked, "--target", "Ein Mann.", "--head", "cross.3:2", "--words") == (0, "")
+    told = f"text: the file {source}, 12 characters\n"
+    drawn = heedful(*asked, "--target", "Ein Mann.", "--head", "cross.3:2", "--words")
+    assert drawn == (0, f"{told}text: 'Ein Mann.'\n")
     content = out.read_text(encoding="utf-8")
     assert "decoder 3 cross · head 2" in content
     assert ">rides.<" in content
     assert ">Mann.<" in content
-    assert heedful(*asked, "--all", "encoder", "--overwrite") == (0, "")
+    assert heedful(*asked, "--all", "encoder", "--overwrite") == (0, told)
     for arguments, said in (
         ((*asked, "--head", "cross.3"), "is there already"),
         ((*asked[:-1], tmp_path / "fig.gif", "--head", "cross.3"), ".svg, .pdf or .png"),

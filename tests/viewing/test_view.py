@@ -10,6 +10,7 @@ import pytest
 
 import heedful as package
 from heedful.cli import view as command
+from heedful.cli.input import text_or_file
 from heedful.errors import DataError
 from heedful.viewing import looking, notebook, server
 from heedful.viewing.notebook import Page, view
@@ -68,8 +69,8 @@ def test_a_text_may_stand_in_a_file(heedful: Heedful, tmp_path: Path):  # noqa: 
     assert ran.status == 2
     assert "latin.txt cannot be read as text" in ran.err
     # A text that is no file, however long or odd, is a text.
-    assert command._read("a" * 300) == "a" * 300
-    assert command._read("a\0b") == "a\0b"
+    assert text_or_file("a" * 300) == "a" * 300
+    assert text_or_file("a\0b") == "a\0b"
 
 
 def test_two_texts_open_side_by_side(heedful: Heedful, served: list):  # noqa: F811

@@ -130,7 +130,7 @@ class Overview {
     this.channel.show(state.channel);
     this.scale.show(state.scale);
     this.sentence.textContent = [
-      statistic ? sentence(statistic) : "",
+      statistic ? sentence(this.packed, statistic) : "",
       "Colours run up to each head’s own largest.",
       this.pictures.sampled ? "Taken from some of the queries; the rest follows." : "",
     ].join(" ");
@@ -282,7 +282,7 @@ class Overview {
         );
         const button = node("button", "stand-out", node("span", "picture", canvas), words);
         button.type = "button";
-        button.title = sentence(one.by);
+        button.title = sentence(this.packed, one.by);
         button.addEventListener("click", () => this.open(one));
         return node("li", "", button);
       }),

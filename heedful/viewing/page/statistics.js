@@ -2,29 +2,29 @@
 
 import { weightText } from "./tokens.js";
 
-// share: between 0 and 1, told in percent. of: what a reader may say it is. In the order in which they are offered.
+// share: between 0 and 1, told in percent. In the order in which they are offered.
 const KNOWN = {
-  entropy: { title: "Entropy", of: "how undecided the queries are, in nats: 0 looks at one key only, more at many" },
-  maximum: { title: "Largest weight", share: true, of: "the largest weight of a query" },
-  distance: { title: "Distance", of: "how many places away from themselves the queries look" },
-  spread: { title: "Spread", of: "how widely a query looks around its mean position, in places" },
-  position: { title: "Position", of: "at which place the queries look, counted from 0" },
-  first: { title: "On the first", share: true, of: "the share of attention that rests on the first key" },
-  special: { title: "On special tokens", share: true, of: "the share that rests on special tokens: begin, end, separators" },
-  previous: { title: "On the one before", share: true, of: "the share that goes to the place before the query’s own" },
-  itself: { title: "On itself", share: true, of: "the share that goes to the query’s own place" },
-  next: { title: "On the one after", share: true, of: "the share that goes to the place after the query’s own" },
-  received: { title: "On one key", share: true, of: "the share of all attention that the most attended key gets" },
-  alignment: { title: "Agreement", share: true, of: "the share that goes to the source token that all cross-attention heads together look at most: the model’s own alignment, which need not be the right one" },
+  entropy: { title: "Entropy" },
+  maximum: { title: "Largest weight", share: true },
+  distance: { title: "Distance" },
+  spread: { title: "Spread" },
+  first: { title: "On the first", share: true },
+  special: { title: "On special tokens", share: true },
+  previous: { title: "On the one before", share: true },
+  itself: { title: "On itself", share: true },
+  next: { title: "On the one after", share: true },
+  received: { title: "On one key", share: true },
+  alignment: { title: "Agreement", share: true },
 };
 
 export function about(name) {
   const words = name.replaceAll("_", " ");
-  return KNOWN[name] ?? { title: words.charAt(0).toUpperCase() + words.slice(1), of: words };
+  return KNOWN[name] ?? { title: words.charAt(0).toUpperCase() + words.slice(1) };
 }
 
-export function sentence(name) {
-  return `${about(name).title}: ${about(name).of}; the mean over all queries.`;
+// What a statistic is, in the server's words (head_statistics.py).
+export function sentence(packed, name) {
+  return `${about(name).title}. ${packed.explained?.[name] ?? ""} The mean over all queries.`;
 }
 
 export function told(name, value) {
