@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from heedful import durable
 from heedful.errors import RecipeError
+from heedful.training.longer import check_longer
 from heedful.training.recipe import Recipe, differences, read
 from heedful.training.run import Run
 from heedful.training.toml import to_toml
@@ -18,6 +19,8 @@ _LOCK = ".lock"
 @contextmanager
 def claimed(run: Run, recipe: Recipe) -> Iterator[None]:
     """Hold the folder for a training of `recipe`; a new or empty folder becomes a run.
+
+    A run of fewer steps goes on where that changes nothing of what was done (`heedful.training.longer`).
 
     Raises RecipeError if the folder is a run of another recipe (naming the settings that differ), is no run and not
     empty, or is in use by another training.
@@ -33,7 +36,10 @@ def claimed(run: Run, recipe: Recipe) -> Iterator[None]:
                 f"Another training is using {run.folder}; wait for it, or name another folder with --run."
             ) from None
         if run.recipe.exists() and (run.data / REPORT).exists():
-            _check_same(run, recipe)
+            if _is_longer(run, recipe):
+                # Scores first: without them the run is not finished, whichever recipe it has.
+                run.evaluation.unlink(missing_ok=True)
+                durable.write_text(run.recipe, to_toml(recipe))
         else:
             # Nothing has been learnt yet: a recipe that did not get past its data may be put right.
             durable.write_text(run.recipe, to_toml(recipe))
@@ -53,7 +59,8 @@ def _check_folder(run: Run) -> None:
         )
 
 
-def _check_same(run: Run, recipe: Recipe) -> None:
+def _is_longer(run: Run, recipe: Recipe) -> bool:
+    """Whether `recipe` is that of the run with more steps; False if it is the same. Any other is an error."""
     try:
         before = read(run.recipe.absolute())
     except RecipeError as error:
@@ -62,6 +69,9 @@ def _check_same(run: Run, recipe: Recipe) -> None:
             f"--run.\n{error}"
         ) from error
     different = differences(before, recipe)
+    if set(different) == {"training.steps"} and before.training.steps < recipe.training.steps:
+        check_longer(run, before, recipe)
+        return True
     if different:
         told = [
             f"{name} was {_shown(was)}, and is now {_shown(now)}" for name, (was, now) in different.items()
@@ -70,6 +80,7 @@ def _check_same(run: Run, recipe: Recipe) -> None:
             f"{run.folder} is a run of another recipe: {'; '.join(told)}. Name another folder with --run, or go back "
             "to the old values."
         )
+    return False
 
 
 def _shown(value: object) -> str:

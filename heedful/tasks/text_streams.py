@@ -2,18 +2,21 @@
 
 import json
 from abc import ABC
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from heedful.data.documents import TextSettings, check_documents, documents_table, read_pieces
+from heedful.data.documents import Piece, TextSettings, check_documents, documents_table, read_pieces
 from heedful.data.named_texts import NamedText, named_text
 from heedful.data.token_stream import TokenStream
 from heedful.durable import write_text
 from heedful.settings import Settings
 from heedful.tasks.face import Listener, Task
 from heedful.text import Tokenizer
+
+_SPREAD = 20  # documents that a validation from all over has at least
 
 
 class TextData(Settings):
@@ -22,14 +25,17 @@ class TextData(Settings):
     name: NamedText | None = Field(default=None, description="a named text; or give train")
     train: TextSettings | None = Field(default=None, description="text to train on")
     validation: TextSettings | None = Field(
-        default=None, description="text to choose the best model by; unset: the last part of train"
+        default=None, description="text to choose the best model by; unset: a part of train"
     )
-    # As nanoGPT cuts its texts.
+    # As nanoGPT cuts its texts, where there are few.
     held_out: float = Field(
         default=0.1,
         gt=0,
         lt=1,
-        description="the share of train's tokens that are the validation, if none is given",
+        description=(
+            "the share of train that is the validation, if none is given: of many documents some from all over, of few "
+            "the last tokens"
+        ),
     )
     tests: dict[str, TextSettings] = Field(default={}, description="texts for the last evaluation, by name")
     window: int = Field(default=256, ge=2, description="tokens that are read together: the longest context")
@@ -81,10 +87,8 @@ class TextTask(Task, ABC):
             texts = (piece.text for piece in read_pieces(self.texts["train"]))
             Tokenizer.train(texts, self.settings.tokenizer).save(vocabulary)
         self.tokenizer = Tokenizer.load(vocabulary)
-        self.streams = {name: self._stream(name) for name in self.texts}
-        if "validation" not in self.streams:
-            kept, held = self.streams["train"].split(self.settings.data.held_out, self.tokenizer)
-            self.streams |= {"train": kept, "validation": held}
+        self.streams = {name: self._stream(name) for name in self.texts if name != "train"}
+        self.streams |= {"train": self._stream("train")} if "validation" in self.texts else self._held_out()
 
     def facts(self) -> dict[str, Any]:
         """What the text of the training is, for the model card."""
@@ -96,8 +100,32 @@ class TextTask(Task, ABC):
             "characters": amount.characters,
         }
 
-    def _stream(self, name: str) -> TokenStream:
+    def _stream(self, name: str, of: Callable[[Iterable[Piece]], Iterable[Piece]] = iter) -> TokenStream:
         path = self.folder / f"{name}.npy"
         if TokenStream.exists(path):
             return TokenStream.open(path)
-        return TokenStream.write(path, read_pieces(self.texts[name]), self.tokenizer)
+        text = self.texts.get(name, self.texts["train"])
+        return TokenStream.write(path, of(read_pieces(text)), self.tokenizer)
+
+    def _held_out(self) -> dict[str, TokenStream]:
+        """Train and validation of one text: where it has many documents every n-th, for files differ in kind."""
+        share = self.settings.data.held_out
+        every = round(1 / share)
+        report = json.loads((self.folder / "check.json").read_text(encoding="utf-8"))
+        documents = next(section["documents"] for section in report if section["part"] == "train")
+        if every < 2 or documents < _SPREAD * every:
+            kept, held = self._stream("train").split(share, self.tokenizer)
+            return {"train": kept, "validation": held}
+        return {
+            "train": self._stream("train", lambda pieces: _documents(pieces, every, held=False)),
+            "validation": self._stream("validation", lambda pieces: _documents(pieces, every, held=True)),
+        }
+
+
+def _documents(pieces: Iterable[Piece], every: int, held: bool) -> Iterator[Piece]:
+    """Give the pieces of every n-th document, or of all others."""
+    number = -1
+    for piece in pieces:
+        number += piece.first
+        if (number % every == every - 1) == held:
+            yield piece

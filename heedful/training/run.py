@@ -1,7 +1,7 @@
 """A run: the folder in which a training keeps all that it is and has done.
 
 runs/NAME/
-  recipe.toml       the recipe as resolved; a run is only continued with the same one
+  recipe.toml       the recipe as resolved; a run goes on with the same one, or with more steps (longer.py)
   data/             what was found in the corpora, and their tokens (memory-mapped)
   tokenizer*.json   the vocabulary
   checkpoints/      to go on from

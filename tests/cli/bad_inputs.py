@@ -93,7 +93,7 @@ def another_format(folder: Path) -> None:
 def run_of_another_recipe(folder: Path) -> None:
     """The folder of a run that was started with other settings."""
     shutil.copytree(os.environ["TRAINED"], folder / "runs" / "numbers")
-    recipe("steps = 6", "steps = 7")(folder)
+    recipe("warmup = 2", "warmup = 3")(folder)
 
 
 def damaged_checkpoint(folder: Path) -> None:

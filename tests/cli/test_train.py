@@ -59,6 +59,37 @@ def test_a_run_of_another_recipe_is_refused_naming_the_settings(heedful, finishe
     )
 
 
+def test_a_longer_training_goes_on_as_if_it_had_been_meant_to_be_so_long(heedful, finished: Path):
+    assert heedful("train", "numbers.toml", "--training.steps", "9", "--quiet").status == 0
+    assert heedful("train", "numbers.toml", "--training.steps", "9", "--run", "fresh", "--quiet").status == 0
+    for name in ("log.jsonl", "evaluation.json", "recipe.toml", "model/model.safetensors"):
+        assert (finished / name).read_bytes() == Path("fresh", name).read_bytes(), name
+    kept = "checkpoints/step-00000009/tensors.safetensors"
+    assert (finished / kept).read_bytes() == Path("fresh", kept).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "said"),
+    [
+        ([], ["--training.steps", "5"], "training.steps was 6, and is now 5"),
+        (["--training.steps", "7"], ["--training.steps", "9"], "validated at step 7 because it was the last"),
+        (
+            ["--training.schedule.kind", "linear", "--training.schedule.cooldown", "0.5"],
+            ["--training.steps", "9"],
+            "at step 6 already, and since step 5 its learning rate has been falling towards step 6",
+        ),
+    ],
+)
+def test_a_training_that_would_have_been_another_is_refused(heedful, folder: Path, short, long, said: str):
+    assert heedful("train", "numbers.toml", *short, "--quiet").status == 0
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    schedule = short if "--training.steps" not in short else []
+    ran = heedful("train", "numbers.toml", *schedule, *long)
+    assert ran.status == 2
+    assert said in ran.err
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+
+
 def test_a_recipe_that_did_not_get_past_its_data_may_be_put_right(heedful, folder: Path):
     ran = heedful("train", "numbers.toml", "--data.train.pairs", "trian.tsv")
     assert (ran.status, ran.err) == (

@@ -249,6 +249,22 @@ def test_a_run_is_prepared_once_and_holds_the_last_documents_out(
     assert not [told for told in quiet.told if isinstance(told, Table)]
 
 
+def test_of_many_documents_some_from_all_over_are_held_out(tmp_path: Path) -> None:
+    settings = recipe(tmp_path, held_out=0.25)
+    lines = [f"line {number}" for number in range(83)]
+    (tmp_path / "a.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    task = LanguageModelling(settings, tmp_path / "data", Quiet())
+    task.prepare()
+
+    def texts(name: str) -> list[str]:
+        ids = task.streams[name].tokens[:]
+        parts = np.split(ids, np.flatnonzero(ids == START))[1:]
+        return [task.tokenizer.decode(part[part != END][1:].tolist()) for part in parts]
+
+    assert texts("validation") == lines[3::4]
+    assert texts("train") == [line for number, line in enumerate(lines) if number % 4 != 3]
+
+
 def test_a_model_folder_writes_what_the_model_wrote(tmp_path: Path, task: LanguageModelling) -> None:
     torch.manual_seed(1)
     model = task.build().eval()
