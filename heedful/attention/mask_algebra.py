@@ -56,9 +56,12 @@ class Mask(ABC):
         size = grid.queries, grid.keys, grid.device
         if grid.plain and self._written is not None and self._written[0] == size:
             return self._written[1]
-        allowed = self.tile(grid.tile())
-        some = allowed.any(-1, keepdim=True)
-        written = Written(allowed, ~allowed, None if bool(some.all()) else some)
+        # Kept for later calls, which may want gradients: those cannot go through what inference mode has made.
+        with torch.inference_mode(False):
+            allowed = self.tile(grid.tile())
+            allowed = allowed.clone() if allowed.is_inference() else allowed
+            some = allowed.any(-1, keepdim=True)
+            written = Written(allowed, ~allowed, None if bool(some.all()) else some)
         if grid.plain:
             self._written = size, written
         return written

@@ -67,10 +67,6 @@ class Worlds:
         """The same worlds on a device."""
         return self._each(lambda tensor: tensor.to(device))
 
-    def rows(self, chosen: slice) -> Self:
-        """Some of the worlds."""
-        return self._each(lambda tensor: tensor[chosen])
-
     def _each(self, change: Any) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return type(self)(

@@ -38,8 +38,8 @@ def truncate(
     """
     tempered = log_probabilities / temperature
     rows, vocabulary = tempered.shape
-    if 0 < top_k < vocabulary:
-        tempered, tokens = largest(tempered, top_k)
+    if top_k > 0:
+        tempered, tokens = largest(tempered, min(top_k, vocabulary))
     elif top_p < 1:
         tempered, tokens = tempered.sort(dim=-1, descending=True, stable=True)
     else:

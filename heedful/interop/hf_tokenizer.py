@@ -168,7 +168,8 @@ def _content(folder: Path, family: Family, about: Mapping[str, Any]) -> dict[str
         return _json(folder / TOKENIZER)
     try:
         if family == "bert":
-            lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+            # Not splitlines, which would cut at U+2028 and other entries of a vocabulary too.
+            lines = (folder / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
             lower = about.get("do_lower_case", True)
             return {
                 "normalizer": {

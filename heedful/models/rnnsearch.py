@@ -156,8 +156,12 @@ class RNNsearch(SequenceToSequence):
         """Appendix B.1: U orthogonal, W_a and U_a from N(0, 0.001^2), v and biases 0, all others from N(0, 0.01^2)."""
         if self.attention is not None:
             self.attention.score.reset_parameters(self.settings.start)  # pyright: ignore
+        paper = self.settings.start == "paper"
+        begun = [] if paper else [cell.input for cell in self.modules() if isinstance(cell, RecurrentCell)]
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding) and self.settings.start == "paper":
+            if any(module is each for each in begun):
+                continue  # a cell has begun by Glorot's rule already, block by block
+            if isinstance(module, nn.Linear | nn.Embedding) and paper:
                 nn.init.normal_(module.weight, std=0.01)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

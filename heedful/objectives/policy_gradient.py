@@ -49,18 +49,16 @@ def policy_gradient(
     trace: float,
     value_weight: float,
     entropy_weight: float,
-    scale: tuple[float, float] | None = None,
 ) -> PolicyGradient:
     """Give the loss of rollouts: logits (worlds, time, actions), all else (worlds, time).
 
-    scale: mean and standard deviation that advantages are normalised with; their own when None
+    Advantages are normalised over all rollouts that are given together, so the loss is no sum over parts of them.
     """
     log_policy = logits.log_softmax(-1)
     chosen = log_policy.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
     advantage = advantages(rewards, values.detach(), discount, trace)
     returns = advantage + values.detach()
-    mean, deviation = (advantage.mean(), advantage.std()) if scale is None else scale
-    normalised = (advantage - mean) / (deviation + 1e-6)
+    normalised = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
     entropy = -(log_policy.exp() * log_policy).sum()
     error = (values - returns).square().sum() / 2
     loss = -(normalised * chosen).sum() + value_weight * error - entropy_weight * entropy

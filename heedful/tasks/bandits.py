@@ -92,12 +92,8 @@ class WorldBatch:
         return replace(self, worlds=self.worlds.to(device))
 
     def split(self, parts: int) -> "list[WorldBatch]":
-        """See `heedful.tasks.face.Batch`."""
-        size = -(-len(self) // parts)
-        return [
-            replace(self, worlds=self.worlds.rows(slice(first, first + size)))
-            for first in range(0, len(self), size)
-        ]
+        """The batch itself: its advantages are normalised together (`heedful.objectives.policy_gradient`)."""
+        return [self]
 
     def first(self, count: int) -> str:
         """See `heedful.tasks.face.Batch`."""

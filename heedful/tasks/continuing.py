@@ -25,6 +25,13 @@ from heedful.models.decoder_only import DecoderOnlyTransformer, TextState
 from heedful.text.special import END
 
 _RELATIVE = ("rotary", "alibi", "relative", "none")
+CHOICES = frozenset(
+    (
+        *("temperature", "top_k", "top_p", "seed", "minimum_length"),
+        *("ban_unknown", "banned_tokens", "banned_sequences", "no_repeat_ngram", "repetition_penalty"),
+    )
+)
+"""The fields of the settings of a search that sampling reads."""
 
 
 @dataclass(frozen=True)

@@ -309,7 +309,8 @@ def _parted(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
 
 def _halves(text: str) -> Pair | None:
     """A text cut at the space nearest to its middle."""
-    spaces = [place for place, character in enumerate(text.strip()) if character == " "]
+    text = text.strip()
+    spaces = [place for place, character in enumerate(text) if character == " "]
     if not spaces:
         return None
     middle = min(spaces, key=lambda place: abs(2 * place - len(text)))

@@ -18,7 +18,7 @@ from heedful.errors import DataError, ModelFolderError, RecipeError
 from heedful.inference import Precision
 from heedful.machine import resolve_device
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
-from heedful.tasks.continuing import Continuation, continuations
+from heedful.tasks.continuing import CHOICES, Continuation, continuations
 from heedful.tasks.engine import Engine, EngineKind
 from heedful.tasks.model_folder import (
     CONFIG,
@@ -124,7 +124,7 @@ class LanguageModel:
         tokens: the longest text, in tokens
         samples: how many texts, each drawn for itself
         choices: temperature, top_k (1 takes the likeliest), top_p, seed, repetition_penalty, no_repeat_ngram, ...: any
-            field of `heedful.decoding.SearchSettings` that is of sampling
+            field of `heedful.decoding.SearchSettings` in `heedful.tasks.continuing.CHOICES`
 
         The same seed gives the same texts, and sample n does not depend on how many there are. Raises DataError for a
         prompt with what the tokenizer cannot read, and RecipeError for choices that there are not.
@@ -195,6 +195,8 @@ class LanguageModel:
 
 
 def _sampling(samples: int, choices: Mapping[str, Any]) -> SearchSettings:
+    if other := sorted(set(choices) - CHOICES):
+        raise RecipeError(f"{other[0]} is no choice of sampling; there are {', '.join(sorted(CHOICES))}.")
     try:
         return SearchSettings.model_validate({"method": "sample", "n_best": samples, **choices})
     except ValidationError as error:

@@ -200,7 +200,7 @@ class Recall(Task):
         scores = {name: answer_scores([each], self.settings.metrics) for name, each in right.items()}
         if len(right) > 1:
             scores["mean"] = answer_scores(list(right.values()), self.settings.metrics)
-            failed = sum(100 * (1 - each.mean()) > _FAILED for each in right.values())
+            failed = sum(100 * int((~each).sum()) > _FAILED * len(each) for each in right.values())
             self.listener.say(f"{failed} of {len(right)} test sets have more than {_FAILED:g}% errors.")
         return scores
 

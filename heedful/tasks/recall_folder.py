@@ -140,10 +140,9 @@ class Answerer:
         batch = next(Questions([question], self.vocabulary, self.model.settings).all(1)).to(self.device)
         with observe(self.model) as seen:
             probabilities = self.model(batch.memories)[0, 0].softmax(-1)
-        of_answers = probabilities[self.vocabulary.answers]
-        best = of_answers.topk(min(1 + others, len(of_answers)))
+        best = probabilities.topk(min(1 + others, len(probabilities)))
         named = [
-            (self.vocabulary.entries[self.vocabulary.answers[place]], probability)
+            (self.vocabulary.entries[place], probability)
             for place, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
         looks = [record.weights()[0, 0, 0].tolist() for name in seen for record in seen.calls(name)]

@@ -46,8 +46,9 @@ class Reading:
     def _parts(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
         if len(tokens) <= room:
             return [tokens]
-        step = max(1, room - self.overlap)
-        starts = range(0, len(tokens) - self.overlap, step)
+        # Beside a long first text there is little room, and a window is to have more that is new than that is not.
+        overlap = min(self.overlap, room // 2)
+        starts = range(0, len(tokens) - overlap, room - overlap)
         # The last window is as full as the others: it begins earlier rather than to be short.
         return [tokens[min(start, len(tokens) - room) :][:room] for start in starts]
 

@@ -304,3 +304,9 @@ def test_other_mistakes_are_named():
         attend(query, key, value, score=ScaledDot().then(Bias(torch.zeros(3, 2))))
     with pytest.raises(ValueError, match="no kernel 'fast'"):
         attend(query, key, value, kernel="fast")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("kernel", ["auto", "explicit", "fused", "streaming"])
+def test_half_precision_does_not_overflow_where_the_scaled_score_does_not(kernel):
+    query = torch.full((1, 1, 4, 64), 40.0, dtype=torch.float16)  # 64 * 40 * 40 is beyond 65,504
+    assert attend(query, query, query, kernel=kernel).eq(40).all()

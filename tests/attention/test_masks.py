@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heedful.attention import attend, masks
+from heedful.attention import ALiBi, ScaledDot, attend, masks
 from heedful.attention.grid import Grid
 from heedful.attention.masks import Mask
 from tests.attention.mask_definitions import CPU, RULES, Definition, Sizes, expression, integers, sizes, tiles
@@ -188,6 +188,18 @@ def test_a_mask_is_written_once_for_all_layers_and_no_larger_than_it_is():
     placed = Grid(5, 4, CPU, positions_of_keys=torch.tensor([3, 2, 1, 0]))
     causal = masks.causal()
     assert not torch.equal(causal.written(Grid(5, 4, CPU)).allowed, causal.written(placed).allowed)
+
+
+@pytest.mark.parametrize("mask", [masks.causal(), masks.padding(torch.tensor([3]))])
+def test_a_mask_that_inference_has_seen_can_be_trained_with(mask):
+    query = torch.randn(1, 2, 4, 8)
+    score = ScaledDot().then(ALiBi(torch.tensor([0.5, 0.25])))
+    with torch.inference_mode():
+        seen = attend(query, query, query, score=score, mask=mask)
+    query.requires_grad_()
+    made = attend(query, query, query, score=score, mask=mask)
+    made.sum().backward()
+    torch.testing.assert_close(made.detach(), seen.clone())
 
 
 def test_centers_get_no_gradient():

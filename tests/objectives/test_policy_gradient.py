@@ -22,29 +22,25 @@ def test_with_a_whole_trace_they_are_the_returns_less_the_values():
     torch.testing.assert_close(advantages(rewards, values, 1.0, 1.0), returns - values, rtol=0, atol=1e-12)
 
 
-def test_the_loss_is_its_definition_and_its_parts_add_up():
+def test_the_loss_is_its_definition():
     torch.manual_seed(1)
     logits = torch.randn(4, 3, 5, dtype=torch.float64, requires_grad=True)
     values = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     actions, rewards = torch.randint(5, (4, 3)), torch.randn(4, 3, dtype=torch.float64)
-    choices = {"discount": 0.9, "trace": 0.8, "value_weight": 0.5, "entropy_weight": 0.1, "scale": (0.2, 1.5)}
+    choices = {"discount": 0.9, "trace": 0.8, "value_weight": 0.5, "entropy_weight": 0.1}
     given = policy_gradient(logits, values, actions, rewards, **choices)
     advantage = advantages(rewards, values.detach(), 0.9, 0.8)
+    mean, deviation = advantage.mean(), advantage.std()
     policy = logits.softmax(-1)
     expected = torch.zeros((), dtype=torch.float64)
     for world in range(4):
         for time in range(3):
             probability = policy[world, time, actions[world, time]]
-            expected -= (advantage[world, time] - 0.2) / (1.5 + 1e-6) * probability.log()
+            expected -= (advantage[world, time] - mean) / (deviation + 1e-6) * probability.log()
             target = (advantage[world, time] + values[world, time]).detach()
             expected += 0.5 * (values[world, time] - target) ** 2 / 2
             expected += 0.1 * (policy[world, time] * policy[world, time].log()).sum()
     torch.testing.assert_close(given.loss, expected, rtol=0, atol=1e-11)
-    halves = [
-        policy_gradient(logits[part], values[part], actions[part], rewards[part], **choices).loss
-        for part in (slice(0, 1), slice(1, 4))
-    ]
-    torch.testing.assert_close(sum(halves), expected, rtol=0, atol=1e-11)
 
 
 def test_what_paid_more_becomes_more_likely():

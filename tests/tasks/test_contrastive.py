@@ -9,7 +9,7 @@ import torch
 from heedful.errors import DataError, HeedfulError
 from heedful.models.encoder import Encoder, EncoderOnlySettings
 from heedful.models.sentence_encoder import SentenceEncoder
-from heedful.tasks.contrastive import Contrastive, ContrastiveSettings, scores, value
+from heedful.tasks.contrastive import Contrastive, ContrastiveSettings, _halves, scores, value
 from heedful.tasks.face import Plain
 from heedful.tasks.registry import load
 from heedful.text.special import END, START
@@ -122,6 +122,11 @@ def test_accuracy_is_how_many_partners_are_the_nearest():
 def test_settings_that_make_no_sense_are_told(change, message):
     with pytest.raises(ValueError, match=message):
         ContrastiveSettings(**change)
+
+
+def test_a_text_is_halved_at_a_space_wherever_it_begins():
+    assert _halves("   It was the best of times ") == ("It was the", "best of times")
+    assert _halves("  alone ") is None
 
 
 def test_what_cannot_be_learnt_from_is_told(tmp_path):

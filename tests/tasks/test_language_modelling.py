@@ -310,6 +310,8 @@ def test_prompts_and_choices_are_checked(tmp_path: Path, task: LanguageModelling
         loaded.generate("to be", top_p=2.0)
     with pytest.raises(RecipeError, match="temprature"):
         loaded.generate("to be", temprature=1.0)
+    with pytest.raises(RecipeError, match="beam is no choice of sampling; there are ban_unknown, "):
+        loaded.generate("to be", beam=4)
     with pytest.raises(RecipeError, match="tokens is 0"):
         loaded.generate("to be", tokens=0)
     assert loaded.encode("to") == [START, *task.tokenizer.encode("to")]

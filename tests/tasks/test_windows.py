@@ -30,11 +30,11 @@ def test_windows_cover_a_text_and_none_is_too_long(length, window, data):
         assert {len(each) for each, _ in windows} == {window}
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(8, 20))
-def test_of_a_pair_the_second_goes_on_beside_the_beginning_of_the_first(first, second, window):
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(8, 20), st.integers(0, 10))
+def test_of_a_pair_the_second_goes_on_beside_the_beginning_of_the_first(first, second, window, overlap):
     one, two = list(range(100, 100 + first)), list(range(200, 200 + second))
     seen: set[int] = set()
-    for each, head in Reading(WORDS, window).windows(one, two):
+    for each, head in Reading(WORDS, window, min(overlap, window // 2)).windows(one, two):
         assert len(each) <= window
         assert each[head - 1] == each[-1] == END
         kept = each[1 : head - 1]
