@@ -70,11 +70,17 @@ def native_bfloat16(device: str) -> bool:
 
 
 def resolve_device(name: str) -> str:
-    """Turn "auto" into "cuda" where there is a GPU, else "cpu"."""
+    """Turn "auto" into "cuda" where there is a GPU, else "cpu". Raises HeedfulError for a device that is not here."""
     import torch
+
+    from heedful.errors import HeedfulError
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise HeedfulError(f"The device {name!r} cannot be used here: {error}") from error
     return name
 
 

@@ -90,8 +90,8 @@ def performer_attention(
     """Estimate softmax attention by positive random features: FAVOR+ (Choromanski et al. 2021, section 2).
 
     directions: (features, d), see `orthogonal_directions`; the error falls as 1 / sqrt(features), and grows fast with
-        the norms of queries and keys. Features of keys are scaled by the greatest of all, later ones too: beside a key of
-        very great norm (beyond about exp(80) times the others, in float32) earlier ones vanish
+        the norms of queries and keys. Features of keys are scaled by the greatest of all, later ones too: beside a
+        key whose features are beyond exp(80) times theirs earlier ones vanish, in float32
 
     Raises ValueError for shapes that do not fit, and where causal for other than as many queries as keys.
     """

@@ -58,8 +58,9 @@ def by_length(
     prepare(threads)  # before PyTorch is loaded
     from rich.console import Console
 
+    from heedful.cli.input import corpus_of
     from heedful.cli.output import check, writing
-    from heedful.data.corpus import CorpusSettings, read_pairs
+    from heedful.data.corpus import read_pairs
     from heedful.evaluation.by_length import by_length as score_by_length
     from heedful.evaluation.by_length import equal_steps
     from heedful.evaluation.metrics import metric_kind
@@ -73,8 +74,8 @@ def by_length(
         named = resolve(data)
         corpora, language = list(named.tests.values()), language or named.target_language
     else:
-        corpora = [CorpusSettings(source=source, target=reference)]
-    pairs = [pair for corpus in corpora for pair in read_pairs(corpus)]
+        corpora = [corpus_of(source=source, target=reference)]
+    pairs = [pair for each in corpora for pair in read_pairs(each)]
     sources, references = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     lengths = [len(text.split() if count == "words" else text) for text in sources]
     bounds = equal_steps(lengths, step)

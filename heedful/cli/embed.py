@@ -95,8 +95,13 @@ def loaded(
 ) -> "Embedder":
     """Load an embedder as the options of a command say."""
     from heedful.cli.input import lines
+    from heedful.errors import DataError
     from heedful.tasks.embedding import load
 
+    if pooling == "idf" and idf is not None and str(idf) == "-":
+        raise DataError(
+            "Standard input can be read once: name the texts whose words are counted, --idf FILE."
+        )
     counted = lines(idf) if pooling == "idf" and idf is not None else None
     return load(model, layer, pooling, counted, window, device)  # pyright: ignore[reportArgumentType]
 

@@ -31,10 +31,14 @@ def figure(
     all_of: Annotated[
         str | None, typer.Option("--all", help="All heads of a kind: encoder, decoder, cross or memory.")
     ] = None,
-    words: Annotated[bool, typer.Option("--words", help="Whole words in place of tokens.")] = False,
+    words: Annotated[
+        bool, typer.Option("--words", help="Whole words in place of tokens; with --head.")
+    ] = False,
     without_special: Annotated[
         bool,
-        typer.Option("--without-special", help="Take special tokens out of the columns and renormalise."),
+        typer.Option(
+            "--without-special", help="Take special tokens out of the columns and renormalise; with --head."
+        ),
     ] = False,
     width: Annotated[float | None, typer.Option(min=0.5, max=100, help="Inches; needs --height too.")] = None,
     height: Annotated[float | None, typer.Option(min=0.5, max=100, help="Inches.")] = None,
@@ -58,6 +62,11 @@ def figure(
         raise DataError("A figure shows one pass over a text: give it with --source, or --text.")
     if (head is None) == (all_of is None):
         raise DataError("Say what to draw: --head decoder.3.cross:2, or --all cross; one of the two.")
+    if all_of is not None and (words or without_special):
+        raise DataError(
+            "--all draws heads small, without their tokens; --words and --without-special are for heads named by "
+            "--head, such as --head encoder.1:all."
+        )
     if (width is None) != (height is None):
         raise DataError("A size has a --width and a --height.")
     prepare(threads)  # before PyTorch is loaded

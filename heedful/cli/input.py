@@ -4,7 +4,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from heedful.data.corpus import read_lines
+from pydantic import ValidationError
+
+from heedful.data.corpus import CorpusSettings, read_lines
 from heedful.errors import DataError
 
 
@@ -28,6 +30,15 @@ def lines(path: Path | None) -> Iterator[str]:
                 f"Standard input, line {number} is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x}); "
                 "convert it first, for example: iconv -f ISO-8859-1 -t UTF-8."
             ) from error
+
+
+def corpus_of(**files: Path | None) -> CorpusSettings:
+    """The files of a corpus, `pairs` or `source` and `target`; DataError where they can be none."""
+    try:
+        return CorpusSettings.model_validate(files)
+    except ValidationError as error:
+        named = ", ".join(str(path) for path in files.values())
+        raise DataError(f"{named}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
 
 
 def text_or_file(given: str) -> str:

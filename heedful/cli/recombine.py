@@ -19,13 +19,14 @@ def recombine(
 
     heedful recombine train.tsv --count 12000 --output more.tsv
     """
+    from heedful.cli.input import corpus_of
     from heedful.cli.output import check, writing
-    from heedful.data.corpus import CorpusSettings, read_pairs
+    from heedful.data.corpus import read_pairs
     from heedful.data.recombination import recombined_words
 
     if output is not None:
         check(output, overwrite)
-    found = recombined_words(read_pairs(CorpusSettings(pairs=pairs)), count, seed)
+    found = recombined_words(read_pairs(corpus_of(pairs=pairs)), count, seed)
     with writing(output, overwrite) as file:
         file.writelines(f"{word}\t{symbols}\n" for word, symbols in found)
     if len(found) < count:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from heedful import durable
 from heedful.errors import RecipeError
+from heedful.training.checkpoint import Checkpoints
 from heedful.training.longer import check_longer
 from heedful.training.recipe import Recipe, differences, read
 from heedful.training.run import Run
@@ -36,7 +37,7 @@ def claimed(run: Run, recipe: Recipe) -> Iterator[None]:
                 f"Another training is using {run.folder}; wait for it, or name another folder with --run."
             ) from None
         if run.recipe.exists() and (run.data / REPORT).exists():
-            if _is_longer(run, recipe):
+            if _may_change(run, recipe):
                 # Scores first: without them the run is not finished, whichever recipe it has.
                 run.evaluation.unlink(missing_ok=True)
                 durable.write_text(run.recipe, to_toml(recipe))
@@ -59,8 +60,8 @@ def _check_folder(run: Run) -> None:
         )
 
 
-def _is_longer(run: Run, recipe: Recipe) -> bool:
-    """Whether `recipe` is that of the run with more steps; False if it is the same. Any other is an error."""
+def _may_change(run: Run, recipe: Recipe) -> bool:
+    """Whether `recipe` may take the place of that of the run; False if it is the same. Any other is an error."""
     try:
         before = read(run.recipe.absolute())
     except RecipeError as error:
@@ -69,7 +70,11 @@ def _is_longer(run: Run, recipe: Recipe) -> bool:
             f"--run.\n{error}"
         ) from error
     different = differences(before, recipe)
-    if set(different) == {"training.steps"} and before.training.steps < recipe.training.steps:
+    if different and not Checkpoints(run.checkpoints).steps():
+        # Nothing has been learnt yet, and what was prepared does not depend on the training.
+        if all(name.startswith("training.") for name in different):
+            return True
+    elif set(different) == {"training.steps"} and before.training.steps < recipe.training.steps:
         check_longer(run, before, recipe)
         return True
     if different:

@@ -21,17 +21,14 @@ def score(
 
     heedful score runs/multi30k-en-de --source test.en --target test.de
     """
-    from heedful.errors import DataError
-
-    if source == target:
-        raise DataError(f"--source and --target are the same file, {source}.")
     from heedful.machine import prepare
 
     prepare(threads)  # before PyTorch is loaded
-    from heedful.data.corpus import CorpusSettings, read_pairs
+    from heedful.cli.input import corpus_of
+    from heedful.data.corpus import read_pairs
     from heedful.tasks.translator import load
 
-    pairs = read_pairs(CorpusSettings(source=source, target=target))
+    pairs = read_pairs(corpus_of(source=source, target=target))
     translator = load(model, device=device)
     while window := list(islice(pairs, _WINDOW)):
         sources, targets = zip(*window, strict=True)

@@ -109,13 +109,14 @@ def _encoded(
     source: Path, target: Path, tokenizers: "tuple[Tokenizer, Tokenizer]", scratch: Path
 ) -> "tuple[PairStore, PairStore]":
     """The ids of two files, line by line: what is learnt from, and what is kept back to measure with."""
-    from heedful.data.corpus import CorpusSettings, read_pairs
+    from heedful.cli.input import corpus_of
+    from heedful.data.corpus import read_pairs
     from heedful.data.store import Pair, PairStore
 
     held_out: list[Pair] = []
 
     def train():
-        lines = read_pairs(CorpusSettings(source=source, target=target))
+        lines = read_pairs(corpus_of(source=source, target=target))
         number = 0
         while window := list(islice(lines, _WINDOW)):
             sides = zip(*window, strict=True)

@@ -150,7 +150,7 @@ def translate(
 
     if prefix is not None and prefixes is not None:
         raise DataError("--prefix and --prefixes are both given; leave one out.")
-    if alignments is not None and alignments == output:
+    if alignments is not None and output is not None and alignments.resolve() == output.resolve():
         raise DataError(f"--output and --alignments are the same file, {output}.")
     for path in (output, alignments):
         if path is not None:

@@ -103,6 +103,7 @@ def _save(studio: "Studio", views: "list[View]", path: Path, overwrite: bool) ->
 
 def _serve(studio: "Studio", views: "list[View]", host: str, port: int, browser: bool) -> None:
     import ipaddress
+    import socket
 
     from heedful.viewing import server
     from heedful.viewing.addresses import LOOPBACK
@@ -110,8 +111,12 @@ def _serve(studio: "Studio", views: "list[View]", host: str, port: int, browser:
     hosts = set(LOOPBACK)
     taken = server.listen(host, port)
     here = taken.getsockname()[0]
+    everywhere = ipaddress.ip_address(here).is_unspecified
     if not ipaddress.ip_address(here).is_loopback:
         hosts |= {host, here}
+        # Others call it by an address of this machine, or by its name; by no other, which may be DNS rebinding.
+        if everywhere:
+            hosts.add(socket.gethostname())
         print(
             f"warning: whoever reaches {host} can read these texts and ask these models; there is no password",
             file=sys.stderr,
@@ -119,7 +124,7 @@ def _serve(studio: "Studio", views: "list[View]", host: str, port: int, browser:
     address = server.address_of(taken)
     first = next(iter(views), None)
     opened = None if first is None else {"model": first.model, "texts": dict(first.scene.texts)}
-    app = server.create(studio, opened, hosts)
+    app = server.create(studio, opened, hosts, everywhere=everywhere)
     start = address + _state(views)
 
     def ready() -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from rich.table import Table
 
-from heedful.data.corpus import read_lines
+from heedful.data.corpus import checked_text, read_lines
 from heedful.data.findings import Section
 from heedful.errors import DataError
 
@@ -174,7 +174,9 @@ def parse_json(lines: Iterable[tuple[str, str]]) -> Iterator[Question]:
                     f"{place} needs {key!r}, {'a list of facts' if kind is list else 'a text'}; its keys are: {there}."
                 )
         answer = row.get("answer")
-        if answer is not None and not (isinstance(answer, str) and answer.strip()):
+        if answer is not None and not (
+            isinstance(answer, str) and checked_text(answer, f"{place}: 'answer'").strip()
+        ):
             raise DataError(f"{place}: 'answer' must be a text that is not empty.")
         story = tuple(_fact(place, fact) for fact in row["story"])
         supporting = row.get("supporting", [])
@@ -184,15 +186,16 @@ def parse_json(lines: Iterable[tuple[str, str]]) -> Iterator[Question]:
             raise DataError(
                 f"{place}: 'supporting' must be a list of places in the story, from 0 to {len(story) - 1}."
             )
-        yield Question(story, row["question"], answer, tuple(supporting), number, place)
+        question = checked_text(row["question"], f"{place}: 'question'")
+        yield Question(story, question, answer, tuple(supporting), number, place)
 
 
 def _fact(place: str, fact: Any) -> Fact:
     match fact:
         case str():
-            return Fact(fact)
+            return Fact(checked_text(fact, f"{place}: a fact"))
         case {"key": str(key), "value": str(value)}:
-            return Fact(value, key)
+            return Fact(checked_text(value, f"{place}: a fact"), checked_text(key, f"{place}: a key"))
     raise DataError(
         f'{place}: a fact of the story is a text, or {{"key": "...", "value": "..."}}, not {json.dumps(fact)[:60]}.'
     )

@@ -244,14 +244,17 @@ def _text(path: Path, number: int, row: dict[str, Any], key: str) -> str:
         raise DataError(
             f"{path}, line {number}: the value of {key!r} must be text, not {json.dumps(value)[:40]}."
         )
-    if not value.isascii():  # "\ud800" is valid JSON but no Unicode text
+    return checked_text(value, f"{path}, line {number}: {key!r}")
+
+
+def checked_text(text: str, place: str) -> str:
+    """Give a text of JSON, where "\\ud800" is valid but no Unicode. Raises DataError, which begins with `place`."""
+    if not text.isascii():
         try:
-            value.encode()
+            text.encode()
         except UnicodeEncodeError as error:
-            raise DataError(
-                f"{path}, line {number}: {key!r} holds half of a surrogate pair; it is not text."
-            ) from error
-    return value
+            raise DataError(f"{place} holds half of a surrogate pair; it is not text.") from error
+    return text
 
 
 def _column(field: int | str | None, default: int) -> int:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from pydantic import Field
 from rich.table import Table
 
-from heedful.data.corpus import read_lines
+from heedful.data.corpus import checked_text, read_lines
 from heedful.errors import DataError
 from heedful.settings import Settings
 
@@ -188,14 +188,7 @@ def _of_json(path: Path, number: int, line: str, key: str) -> str:
             f"{path}, line {number} is not a JSON object with text under {key!r}; {there}. Name the key that holds "
             "the text as `field`."
         )
-    text = row[key]
-    try:  # "\ud800" is valid JSON but no Unicode text
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{path}, line {number}: {key!r} holds half of a surrogate pair; it is not text."
-        ) from error
-    return text
+    return checked_text(row[key], f"{path}, line {number}: {key!r}")
 
 
 @dataclass
@@ -279,11 +272,12 @@ def _scan(text: TextSettings, section: TextSection) -> Iterator[tuple[tuple[str,
         section.characters += len(piece.text)
         section.words += len(piece.text.split())
         lines = piece.text.removeprefix("" if piece.first else "\n").split("\n")
-        for number, line in enumerate(lines, start=piece.line):
+        inside = ".jsonl" in piece.file.suffixes[-2:]  # all lines of a document are then in one of the file
+        for number, line in enumerate(lines):
             section.lines += 1
             if len(line) >= _LONG:
                 key = blake2b(line.encode(), digest_size=8).digest()
-                yield ("line", key), f"{piece.file}, line {number}"
+                yield ("line", key), f"{piece.file}, line {piece.line if inside else piece.line + number}"
     yield document()
 
 

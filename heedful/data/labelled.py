@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from heedful.data.corpus import read_lines
+from heedful.data.corpus import checked_text, read_lines
 from heedful.errors import DataError
 from heedful.settings import Settings
 
@@ -215,7 +215,7 @@ def _value(row: dict[str, Any], key: str, field: str, place: str) -> str:
         return json.dumps(value)
     if not isinstance(value, str):
         raise DataError(f"{place}: the value of {key!r} must be text, not {json.dumps(value)[:40]}.")
-    return value
+    return checked_text(value, f"{place}: {key!r}")
 
 
 def _lines(path: Path) -> Iterator[Labelled]:

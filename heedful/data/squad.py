@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from heedful.data.corpus import read_lines
+from heedful.data.corpus import checked_text, read_lines
 from heedful.data.findings import Section
 from heedful.errors import DataError
 
@@ -181,7 +181,7 @@ def _text(row: Mapping[str, Any], key: str, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
         there = ", ".join(map(repr, list(row)[:8])) or "none"
         raise DataError(f"{place} needs {key!r}, a text that is not empty; its keys are: {there}.")
-    return value
+    return checked_text(value, f"{place}: {key!r}")
 
 
 def _answers(row: Mapping[str, Any], place: str) -> list[tuple[str, int | None]]:
@@ -203,7 +203,7 @@ def _answers(row: Mapping[str, Any], place: str) -> list[tuple[str, int | None]]
                 raise DataError(
                     f'{place}: an answer is {{"text": "...", "answer_start": 34}}, not {json.dumps(answer)[:60]}.'
                 )
-    return [(text, start) for text, start in found if text.strip()]
+    return [(checked_text(text, f"{place}: an answer"), start) for text, start in found if text.strip()]
 
 
 class Folds(NamedTuple):

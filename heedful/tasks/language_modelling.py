@@ -97,7 +97,7 @@ class LanguageModelling(TextTask):
         super().prepare()
         if fresh and "validation" not in self.texts:
             kept, held = (len(self.streams[name]) for name in ("train", "validation"))
-            self.listener.say(f"The last {held:,} of {kept + held:,} tokens are the validation.")
+            self.listener.say(f"Of {kept + held:,} tokens {held:,} are held out, for the validation.")
 
     def build(self) -> DecoderOnlyTransformer:
         """A new model, its weights from PyTorch's random generator."""

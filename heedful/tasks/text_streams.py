@@ -78,17 +78,26 @@ class TextTask(Task, ABC):
         """Check the text, learn the tokenizer, and write the tokens of each part: once for a run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         report, vocabulary = self.folder / "check.json", self.folder / "tokenizer.json"
-        if not report.exists():
+        fresh = not report.exists()
+        if fresh:
             sections = check_documents(self.texts)
             self.listener.say(documents_table(sections))
             found = [section.to_dict() for section in sections]
-            write_text(report, json.dumps(found, ensure_ascii=False, indent=1))
-        if not vocabulary.exists():
+            for stale in self.folder.glob("*.npy"):  # of a preparation that did not come to its end
+                stale.unlink()
             texts = (piece.text for piece in read_pieces(self.texts["train"]))
             Tokenizer.train(texts, self.settings.tokenizer).save(vocabulary)
+        else:
+            found = json.loads(report.read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.load(vocabulary)
         self.streams = {name: self._stream(name) for name in self.texts if name != "train"}
-        self.streams |= {"train": self._stream("train")} if "validation" in self.texts else self._held_out()
+        if "validation" in self.texts:
+            self.streams["train"] = self._stream("train")
+        else:
+            documents = next(section["documents"] for section in found if section["part"] == "train")
+            self.streams |= self._held_out(documents)
+        if fresh:  # last, because its presence says that all of this is done
+            write_text(report, json.dumps(found, ensure_ascii=False, indent=1))
 
     def facts(self) -> dict[str, Any]:
         """What the text of the training is, for the model card."""
@@ -107,12 +116,10 @@ class TextTask(Task, ABC):
         text = self.texts.get(name, self.texts["train"])
         return TokenStream.write(path, of(read_pieces(text)), self.tokenizer)
 
-    def _held_out(self) -> dict[str, TokenStream]:
+    def _held_out(self, documents: int) -> dict[str, TokenStream]:
         """Train and validation of one text: where it has many documents every n-th, for files differ in kind."""
         share = self.settings.data.held_out
         every = round(1 / share)
-        report = json.loads((self.folder / "check.json").read_text(encoding="utf-8"))
-        documents = next(section["documents"] for section in report if section["part"] == "train")
         if every < 2 or documents < _SPREAD * every:
             kept, held = self._stream("train").split(share, self.tokenizer)
             return {"train": kept, "validation": held}

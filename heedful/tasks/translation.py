@@ -265,26 +265,29 @@ class Translation(Task):
             raise DataError("No training pair is left after the check; see data.check for what is left out.")
         return report
 
-    def _pairs(self, corpora: Sequence[CorpusSettings]) -> Iterator[tuple[str, str]]:
-        """The pairs that are trained on: those that the check lets through."""
+    def _kept(self) -> Iterator[Iterator[tuple[str, str]]]:
+        """The pairs that are trained on, those that the check lets through, of one corpus after the other.
+
+        Each is to be read to its end before the next: what it has is a duplicate there.
+        """
         report = Report(self.settings.data.check)
         if {"pair_overlap", "source_overlap"} & set(self.settings.data.check.leave_out):
             for part, corpus in {"validation": self._held_out(), **self.tests}.items():
                 for _ in checked_pairs(corpus, report, part):
                     pass
-        for corpus in corpora:
-            yield from checked_pairs(corpus, report)
+        for corpus in self.train:
+            yield checked_pairs(corpus, report)
 
     def _learn(self) -> tuple[Tokenizer, Tokenizer]:
         (source, target), (settings, of_target) = self.languages, self.settings.tokenizer.sides
 
         def side(number: int) -> Iterator[str]:
-            return (pair[number] for pair in self._pairs(self.train))
+            return (pair[number] for pairs in self._kept() for pair in pairs)
 
         if not settings.joint:
             return Tokenizer.train(side(0), settings, source), Tokenizer.train(side(1), of_target, target)
         if source is None or target is None or source == target:
-            both = (text for pair in self._pairs(self.train) for text in pair)
+            both = (text for pairs in self._kept() for pair in pairs for text in pair)
             tokenizer = Tokenizer.train(both, settings, source or target)
             return tokenizer, tokenizer
         tokenizer = Tokenizer.train({source: side(0), target: side(1)}, settings)
@@ -317,12 +320,9 @@ class Translation(Task):
             known = words[side]
             return [[known.setdefault(word, len(known)) for word in tokenizer.words(text)] for text in texts]
 
-        for number, corpus in enumerate(self.train):
-            pairs = self._pairs([corpus])
+        for number, pairs in enumerate(self._kept()):
             PairStore.write(self._store(number), _windows(pairs, encode))
-        self._words().write_text(
-            json.dumps([list(known) for known in words], ensure_ascii=False), encoding="utf-8"
-        )
+        write_text(self._words(), json.dumps([list(known) for known in words], ensure_ascii=False))
         plain = [tokenizer.encode_batch for tokenizer in self.tokenizers]
         PairStore.write(
             self.folder / "validation.arrow",

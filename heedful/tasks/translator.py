@@ -80,13 +80,9 @@ def load(
         torch.set_num_threads(threads)
     device = resolve_device(device)
     parts = load_parts(path)
-    try:
-        model = parts.model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise HeedfulError(f"The device {device!r} cannot be used here: {error}") from error
     config = parts.config
     return Translator(
-        model,
+        parts.model.to(device),
         parts.source_tokenizer,
         parts.target_tokenizer,
         languages=(config.source_language, config.target_language),

@@ -12,7 +12,9 @@ from heedful.training.schedule import ScheduleSettings
 class TrainingSettings(Settings):
     """The training of a recipe. A step is one update of the weights."""
 
-    seed: int = Field(default=1, ge=0, description="of weights, batches, dropout and subword sampling")
+    seed: int = Field(
+        default=1, ge=0, lt=2**63, description="of weights, batches, dropout and subword sampling"
+    )
     # 100,000 in Vaswani et al. 2017, section 5.2, on eight GPUs.
     steps: int = Field(default=100_000, ge=1, description="updates in all, counted from the start of the run")
     schedule: ScheduleSettings = Field(default=ScheduleSettings(), description="the learning rate")

@@ -67,7 +67,7 @@ def _reserve(file: int, size: int) -> None:
         except OSError as error:
             raise TrainingError(
                 f"There is no memory for {size / 2**20:,.0f} MiB that training.workers would share: {error.strerror}. "
-                "Take fewer workers."
+                "Take fewer workers, in a new run (--run)."
             ) from error
 
 

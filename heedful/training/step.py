@@ -109,7 +109,7 @@ class Stepper:
         raise TrainingError(
             f"The loss of step {number} is not finite (epoch {batches[0].epoch}, {batches[0].first(5)}, ...). "
             "Try a lower learning rate or a longer warm-up (training.schedule), training.clip = 1.0, or "
-            "training.precision = 'float32'; then start again from the last checkpoint, or anew."
+            "training.precision = 'float32', in a new run (--run)."
         )
 
     def state(self) -> dict[str, torch.Tensor]:

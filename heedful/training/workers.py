@@ -203,7 +203,8 @@ class Workers:
             )
         raise TrainingError(
             f"Worker {number + 1} of {self.count} {ended} {when}. Most often it is the system that ends one, when "
-            "memory runs out; fewer training.workers need less. The same command goes on from the last checkpoint."
+            "memory runs out. The same command goes on from the last checkpoint; a new run with fewer training.workers "
+            "needs less."
         )
 
     def _stop(self) -> None:

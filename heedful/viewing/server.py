@@ -11,6 +11,7 @@
 Every parameter is bounded. What goes wrong is one sentence, {"error": ...}.
 """
 
+import ipaddress
 import re
 import socket
 import sys
@@ -75,14 +76,16 @@ def create(
     opened: Mapping[str, Any] | None = None,
     hosts: Iterable[str] = LOOPBACK,
     page: Path = PAGE,
+    everywhere: bool = False,
 ) -> FastAPI:
     """Give the application.
 
     opened: {"model", "texts"}, what the page begins with
     hosts: names that it may be called by
+    everywhere: whether it listens at all addresses of this machine; then it may be called by any of them
     """
     app = FastAPI(title="heedful", docs_url=None, redoc_url=None, openapi_url=None)
-    _guard(app, frozenset(hosts))
+    _guard(app, frozenset(hosts), everywhere)
     _tell_errors(app)
     _give_files(app, page)
     _give_scenes(app, studio, opened)
@@ -140,11 +143,12 @@ def serve(app: FastAPI, taken: socket.socket, ready: Callable[[], None] = lambda
         taken.close()
 
 
-def _guard(app: FastAPI, hosts: frozenset[str]) -> None:
+def _guard(app: FastAPI, hosts: frozenset[str], everywhere: bool) -> None:
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Any]) -> Response:
         headers = request.headers
-        reason = refused(headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"), hosts)
+        names = hosts | {_came_to(request)} if everywhere else hosts
+        reason = refused(headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"), names)
         if reason and headers.get("sec-fetch-mode") == "navigate" and "does not answer" not in reason:
             reason = None  # a link to the page on another page: it is opened, not read
         length = headers.get("content-length", "0")
@@ -158,6 +162,16 @@ def _guard(app: FastAPI, hosts: frozenset[str]) -> None:
             answer = await call_next(request)
         answer.headers.update(HEADERS)
         return answer
+
+
+def _came_to(request: Request) -> str:
+    """Give this machine's address that a request came to: of the socket, not what the request says of itself."""
+    host = (request.scope.get("server") or ("",))[0]
+    try:
+        mapped = getattr(ipaddress.ip_address(host), "ipv4_mapped", None)
+    except ValueError:
+        return host
+    return str(mapped or host)
 
 
 def _tell_errors(app: FastAPI) -> None:
@@ -268,9 +282,11 @@ def _give_weights(app: FastAPI, studio: Studio) -> None:
         record = studio.view(id_).head(number, head_of(head))
         some = _span(rows, record.shape[2])
         _bound("weights", (some.stop - some.start) * record.shape[3], LOOKED_THROUGH)
-        values, places = record.weights(some)[0, 0].topk(min(k, record.shape[3]))
-        places = places.masked_fill(values == 0, -1)
-        return _packed(pack({}, {"weights": numbers(values), "keys": places.cpu().numpy().astype(np.int32)}))
+        made = record.weights(some)[0, 0]
+        values, places = made.topk(min(k, record.shape[3]))
+        places = places.masked_fill(values == 0, -1).cpu().numpy().astype(np.int32)
+        # Not all rows sum to one: not with a sink or a window, nor where the other keys are in another map.
+        return _packed(pack({}, {"weights": numbers(values), "keys": places, "sums": numbers(made.sum(-1))}))
 
 
 def _give_more(app: FastAPI, studio: Studio) -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from heedful.attention import Record
+from heedful.attention.overview import Thumbnail
 from heedful.attention.recomputed import Recomputed
 from heedful.errors import DataError, HeedfulError
 from heedful.viewing.background import Background
@@ -55,7 +56,6 @@ class View:
     scene: Scene
     background: Background
     _pyramids: dict[tuple[int, int | None], Pyramid] = field(default_factory=dict)
-    _few: dict[int, Record] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)
 
@@ -102,11 +102,15 @@ class View:
         return self.pyramid(number, head).record
 
     def look_at_all(self) -> None:
-        """Have all heads of long maps passed over, when nothing else is to be done."""
+        """Have all heads of long maps passed over once, when nothing else is to be done."""
         for number, one in enumerate(self.scene.maps):
             if is_long(one):
                 for head in range(one.heads):
-                    self.pyramid(number, head, wanted=False)
+                    with self._lock:
+                        passed = self._pyramids.get((number, head))
+                    # What was thinned since keeps what is shown here: another pass would thin others in turn.
+                    if passed is None or not passed.kept_bytes:
+                        self.pyramid(number, head, wanted=False)
 
     def thumbnail(self, number: int, size: int) -> tuple[Tensor, Tensor, tuple[int, int], bool]:
         """Give mean and maximum (heads, rows, columns) of all heads in small, a cell's size, and whether sampled."""
@@ -114,21 +118,15 @@ class View:
         if not is_long(one):
             picture = one.record.overview(size)
             return picture.mean[0], picture.maximum[0], picture.cell, False
-        pyramids = [self._pyramids.get((number, head)) for head in range(one.heads)]
-        pictures = [pyramid and pyramid.done and pyramid.thumbnail(size) for pyramid in pyramids]
+        with self._lock:
+            pyramids = [self._pyramids.get((number, head)) for head in range(one.heads)]
+        pictures = [pyramid and _whole(pyramid, size) for pyramid in pyramids]
         if all(pictures):
             mean, maximum = (
                 torch.stack([getattr(each, of)[0, 0] for each in pictures]) for of in ("mean", "maximum")
             )
-            return mean, maximum, pictures[0].cell, False  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
-        return *self.made(f"thumbnail {number} {size}", lambda: _small(self.few(number), one, size)), True
-
-    def few(self, number: int) -> Record:
-        """Give the record of some queries of a long map."""
-        return self.made(
-            f"few {number}",
-            lambda: sample(self.map(number).record, spread(self.map(number).record.shape[2], QUERIES)),
-        )
+            return mean, maximum, pictures[0].cell, False  # pyright: ignore[reportOptionalMemberAccess]
+        return *self.made(f"thumbnail {number} {size}", lambda: _small(one, size)), True
 
     def made(self, name: str, make: Callable[[], Any]) -> Any:
         """Give what was made under this name, or make it."""
@@ -142,8 +140,10 @@ class View:
             kept = [each for each in self._pyramids.values() if each.kept_bytes]
             total = sum(each.kept_bytes for each in kept)
             for each in kept:
-                if total <= PICTURES or each is pyramid:
+                if total <= PICTURES:
                     break
+                if each is pyramid:
+                    continue
                 before = each.kept_bytes
                 each.thin()
                 total -= before - each.kept_bytes
@@ -224,11 +224,18 @@ def is_long(one: AttentionMap) -> bool:
     return int(np.prod(one.record.shape)) > AT_ONCE
 
 
-def _small(few: Record, one: AttentionMap, size: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
+def _whole(pyramid: Pyramid, size: int) -> Thumbnail | None:
+    """Give a head in small, of all its queries; None before its pass. A head that needs no pass keeps no pictures."""
+    return pyramid.record.overview(size) if pyramid.base is None else pyramid.thumbnail(size)
+
+
+def _small(one: AttentionMap, size: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Give a picture of some queries; a cell is so many of all queries as it stands for."""
+    queries = one.record.shape[2]
+    # Let go of afterwards: these rows have all the keys of a long text.
+    few = sample(one.record, spread(queries, QUERIES))
     picture = few.overview(size)
-    stands_for = one.record.shape[2] / few.shape[2]
-    cell = max(1, round(picture.cell[0] * stands_for)), picture.cell[1]
+    cell = max(1, round(picture.cell[0] * queries / few.shape[2])), picture.cell[1]
     return picture.mean[0], picture.maximum[0], cell
 
 

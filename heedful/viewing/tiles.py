@@ -186,10 +186,11 @@ class Pyramid:
     def thumbnail(self, size: int) -> Thumbnail | None:
         """Give the finest kept picture of at most size x size cells; None where there is none."""
         level = (max(1, -(-max(self.queries, self.keys) // size)) - 1).bit_length()
-        if not self._levels or level < min(self._levels):
+        levels = self._levels  # another thread may thin them meanwhile
+        if not levels or level < min(levels):
             return None
-        top = max(self._levels)
-        mean, maximum = self._levels[min(level, top)].whole()
+        top = max(levels)
+        mean, maximum = levels[min(level, top)].whole()
         cell = 2 ** min(level, top)
         picture = Thumbnail(mean[None, None], maximum[None, None], (cell, cell), self.queries, self.keys)
         for _ in range(level - top):

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from heedful.errors import DataError
 from heedful.viewing.head_names import Chosen
 from heedful.viewing.scene import Scene, Token
 
@@ -45,12 +46,15 @@ def shown(scene: Scene, chosen: Chosen, *, words: bool = False, without: Sequenc
 
     words: whole words in place of tokens
     without: columns that are taken out, special tokens or the first; what is left of each row is made to sum to one
+
+    Raises DataError for words, or columns to take out, of more than 1,024 tokens: of these, cells are shown.
     """
     one = chosen.map
     record = one.record if chosen.head == "mean" else one.record.head(chosen.head)
     queries, keys = scene.axes[one.queries].tokens, scene.axes[one.keys].tokens
     notes: list[str] = []
-    if max(len(queries), len(keys)) > MOST:
+    if (longest := max(len(queries), len(keys))) > MOST:
+        _refuse(longest, words, without)
         picture = record.overview(MOST)
         notes.append(f"means of cells of {picture.cell[0]} × {picture.cell[1]} weights")
         down, across = picture.cell
@@ -74,6 +78,16 @@ def shown(scene: Scene, chosen: Chosen, *, words: bool = False, without: Sequenc
         rows, columns = _words(queries), _words(keys)
         notes.append("words: means of their tokens' rows, sums of their columns")
     return Shown(weights, tuple(rows), tuple(columns), (1, 1), tuple(notes))
+
+
+def _refuse(length: int, words: bool, without: Sequence[Without]) -> None:
+    """Raise DataError for what cells of several tokens cannot be shown with."""
+    asked = [name for name, wanted in (("words", words), ("columns taken out", without)) if wanted]
+    if asked:
+        raise DataError(
+            f"A figure of {length:,} tokens shows means of cells, which cannot be drawn with {' and '.join(asked)}: "
+            f"give a text of at most {MOST:,} tokens, or leave --words and --without-special out."
+        )
 
 
 def _left_out(keys: Sequence[Token], without: Sequence[Without]) -> list[bool]:

@@ -321,6 +321,36 @@ def test_a_shared_address_shows_the_same(browser: Browser, show: Callable[..., N
         browser.driver.switch_to.window(first)
 
 
+def test_an_address_that_means_nothing_is_no_error(browser: Browser, show: Callable[..., None]):
+    show("map", map=CROSS, query=-1, key=1.5, channel="foo", zoom="-3")
+    assert not browser.all("#error")
+    browser.find(".row-table h3", "Weights")
+
+
+def test_a_step_of_the_arithmetic_is_in_the_address(browser: Browser, show: Callable[..., None]):
+    show("arithmetic", map=CROSS, head=1, query=2, stage=1)
+    browser.find(".stage-words", "2 of ")
+    browser.press("n")
+    browser.wait(lambda: in_address(browser, "stage") == "2", "the next step in the address")
+
+
+def test_what_is_typed_and_not_sent_stays(browser: Browser, show: Callable[..., None]):
+    show("overview")
+    browser.type("textarea[name=source]", OTHER)
+    browser.click("#theme")
+    browser.click("#tab-map")
+    drawn(browser, "map")
+    assert browser.run("return document.querySelector('textarea[name=source]').value") == OTHER
+
+
+def test_the_tokens_of_beyond_are_gone_through_by_keyboard(browser: Browser, show: Callable[..., None]):
+    show("beyond", output=0)
+    browser.run("document.querySelector('.token-chooser [aria-selected=true]').focus()")
+    browser.press("ARROW_RIGHT", "ARROW_RIGHT")
+    assert browser.run("return document.activeElement.dataset.number") == "2"
+    browser.wait(lambda: in_address(browser, "output") == "2", "the output in the address")
+
+
 def test_two_texts_are_compared(browser: Browser, show: Callable[..., None], scene: Scene, opened: Opened):
     show("compare", map=CROSS, head=1)
     browser.type(".compare-side textarea[name=source]", OTHER)

@@ -106,6 +106,13 @@ def test_of_a_long_text_cells_are_shown():
     assert panel.weights.shape == (-(-length // 4),) * 2
     corner = one.map.record.head(0).weights(slice(200, 204), slice(100, 104)).mean()
     assert panel.weights[50, 25] == pytest.approx(float(corner), abs=1e-6)
+    # What cells cannot be shown with is refused, not left out in silence.
+    with pytest.raises(
+        DataError, match="with words and columns taken out: give a text of at most 1,024 tokens"
+    ):
+        shown(scene, one, words=True, without=["special"])
+    with pytest.raises(DataError, match="with columns taken out"):
+        shown(scene, one, without=["first"])
 
 
 def test_an_svg_has_its_tokens_as_text_and_is_the_same_twice(figures, scene, tmp_path):
@@ -188,6 +195,8 @@ def test_the_command_draws_and_overwrites_nothing(figures, heedful, tmp_path):
         ((*asked[:-1], tmp_path / "fig.gif", "--head", "cross.3"), ".svg, .pdf or .png"),
         ((*asked, "--head", "cross.9", "--overwrite"), "There are: encoder.1 to encoder.2"),
         (asked, "one of the two"),
+        ((*asked, "--all", "encoder", "--words"), "--all draws heads small"),
+        ((*asked, "--all", "encoder", "--without-special"), "--head encoder.1:all"),
         ((model, "--save", out, "--head", "cross.3"), "give it with --source"),
         ((*asked, "--head", "cross.3", "--width", "3"), "a --width and a --height"),
     ):

@@ -1,6 +1,7 @@
 """Looking into every kind of model: what is in the scene is what the model computes, and each row is called rightly."""
 
 import re
+import threading
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from heedful.models import RNNsearch
 from heedful.tasks import save
 from heedful.text.special import END, START
 from heedful.viewing.looking import look, open_model, opened
+from heedful.viewing.looks.opened import watched
 from tests.viewing import every_kind
 
 SOURCE = "A man rides a brown horse."
@@ -337,3 +339,23 @@ def test_a_checkpoint_is_the_model_at_its_step(folder):
     Checkpoints(folder / "checkpoints").write(40, weights, {})
     with pytest.raises(ModelFolderError, match=r"has no decoder.layers.0.self_norm.weight"):
         open_model(f"{folder}@40")
+
+
+def test_calls_of_other_threads_are_not_those_that_are_watched():
+    network = torch.nn.Linear(2, 2)
+    mine, others = torch.zeros(1, 2), torch.ones(3, 2)
+    with watched(network) as noted:
+        network(mine)
+        other = threading.Thread(target=network, args=(others,))
+        other.start()
+        other.join()
+    assert noted.calls == 1
+    assert_close(noted.arguments[0], mine)
+    with pytest.raises(DataError, match="longer than this model reads at once"):
+        _twice(network, mine)
+
+
+def _twice(network: torch.nn.Module, given: torch.Tensor) -> None:
+    with watched(network):
+        network(given)
+        network(given)

@@ -100,6 +100,54 @@ def test_what_is_left_without_some_columns_adds_up_to_one(tmp_path: Path):
 
 
 @needs_node
+@pytest.mark.parametrize("server", ["true", "false"])
+@pytest.mark.parametrize("queries", [3, 4096])
+def test_rows_that_do_not_sum_to_one_add_up_to_one_without_some_columns(queries: int, server: str):
+    """As those with a sink, or of a part of a model's keys; small ones whole, large ones by tiles."""
+    found = run(f"""
+    import {{ Without }} from "PAGE/without.js";
+    const [queries, keys] = [{queries}, 300];
+    const weight = (i, j) => (i === 1 ? (j === 0 ? 0.5 : 0) : (j === 0 ? 0.2 : 0.3 / 299) / (1 + i % 3));
+    const row = (i) => Array.from({{ length: keys }}, (_, j) => weight(i, j));
+    const rowsOf = (a, b) => Array.from({{ length: b - a }}, (_, i) => row(a + i));
+    const asked = [];
+    const source = {{
+      can: {{ open: {server} }},
+      async weights(scene, map, head, [a, b], [c, d]) {{
+        return {{ weights: Float32Array.from(rowsOf(a, b).flatMap((row) => row.slice(c, d))) }};
+      }},
+      async top(scene, map, head, [a, b]) {{
+        asked.push([a, b]);
+        return {{ sums: Float32Array.from(rowsOf(a, b), (row) => row.reduce((sum, one) => sum + one, 0)) }};
+      }},
+      async tile(scene, map, head, level, row, column) {{
+        const [b, d] = [Math.min(queries, row * 256 + 256), Math.min(keys, column * 256 + 256)];
+        const {{ weights: mean }} = await this.weights(scene, map, head, [row * 256, b], [column * 256, d]);
+        mean.shape = [b - row * 256, d - column * 256];
+        return {{ mean }};
+      }},
+    }};
+    const scene = {{ maps: [{{ shape: [queries, keys], keys: "k" }}], axes: {{ k: {{ special: [] }} }} }};
+    const without = new Without(source, scene, 0, 0, new Set([0]));
+    const last = Math.ceil(queries / 256) - 1;
+    const tiles = [await without.tile(0, last, 0), await without.tile(0, last, 1)];
+    const sums = tiles.map(({{ mean }}) => {{
+      const wide = mean.shape[1];
+      const part = Array.from(mean.subarray(0, wide));
+      return part.reduce((sum, one) => sum + (Number.isNaN(one) ? 0 : one), 0);
+    }});
+    const first = await without.tile(0, 0, 0);
+    console.log(JSON.stringify([without.whole, sums, [...await without.left([0, 2])], first.mean[257], asked.length]));
+    """)
+    whole, sums, left, gone, asked = found
+    assert whole == (queries == 3)
+    assert sum(sums) == pytest.approx(1, abs=1e-5)
+    assert left == pytest.approx([0.3, 0], abs=1e-6)
+    assert gone is None
+    assert (asked > 0) == (server == "true" and not whole)
+
+
+@needs_node
 def test_numbers_along_an_axis_are_round():
     found = run("""
     import { round } from "PAGE/labels.js";

@@ -103,6 +103,7 @@ def test_weights_are_those_of_the_record(client: TestClient, tiny: Tiny):
     np.testing.assert_allclose(found["weights"], values[0, 0, 1:].numpy(), rtol=1e-6)
     assert np.array_equal(found["keys"], places[0, 0, 1:].numpy())
     assert found["keys"].dtype == np.int32
+    np.testing.assert_allclose(found["sums"], np.ones(25), rtol=1e-5)
 
 
 def test_tracks_statistics_and_thumbnails_are_those_of_the_record(client: TestClient, tiny: Tiny):
@@ -218,6 +219,29 @@ def test_only_the_page_itself_is_answered(client: TestClient, headers: dict[str,
     assert client.get("/api/models", headers=headers).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("came_to", "host", "status"),
+    [
+        ("192.0.2.7", "192.0.2.7:8080", 200),
+        ("[2001:db8::7]", "[2001:db8::7]:8080", 200),
+        ("[::ffff:192.0.2.7]", "192.0.2.7:8080", 200),  # one socket for both kinds of addresses
+        ("192.0.2.7", "mine:8080", 200),
+        ("192.0.2.7", "192.0.2.8:8080", 403),
+        ("192.0.2.7", "evil.example:8080", 403),
+        ("192.0.2.7", "192.0.2.7.evil.example", 403),
+    ],
+)
+def test_at_all_addresses_it_answers_to_the_one_that_a_request_came_to(
+    tiny: Tiny, came_to: str, host: str, status: int
+):
+    hosts, studio_ = {"127.0.0.1", "mine"}, Studio([tiny])
+    for everywhere in (False, True):
+        app = server.create(studio_, hosts=hosts, everywhere=everywhere)
+        client = TestClient(app, base_url=f"http://{came_to}:8080")
+        answer = client.get("/api/models", headers={"host": host})
+        assert answer.status_code == (status if everywhere or host == "mine:8080" else 403)
+
+
 def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient):
     for answer in (
         client.get("/"),
@@ -307,15 +331,55 @@ def test_it_listens_on_this_machine_alone():
         assert taken.getsockname()[0] == "127.0.0.1"
 
 
-def test_pictures_of_heads_that_were_long_ago_are_let_go(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+def test_pictures_of_heads_that_were_long_ago_are_let_go_and_none_is_passed_over_again(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+):
     from heedful.viewing import tiles
+    from heedful.viewing.tiles import Pyramid
 
     monkeypatch.setattr(tiles, "ON_DEMAND", 2**10)
     monkeypatch.setattr(tiles, "SIDE", 16)
-    monkeypatch.setattr(studio, "PICTURES", 2000)
+    monkeypatch.setattr(studio, "AT_ONCE", 2**12)
+    monkeypatch.setattr(Pyramid.thin, "__defaults__", (2**8,))
+    passes: list[Pyramid] = []
+    keep = Pyramid._keep
+    monkeypatch.setattr(Pyramid, "_keep", lambda own, picture: (passes.append(own), keep(own, picture)))
     shown = Studio([tiny])
     view = shown.open("0", {"text": "ab" * 60})
-    pyramids = [view.pyramid(number, head) for number in (0, 1) for head in (0, 1)]
+    first = view.pyramid(0, 0)
     assert shown.background.wait(30)
-    assert any(pyramid.done for pyramid in pyramids)
-    assert isinstance(pyramids[0].tile(0, 0, 0).mean, torch.Tensor)
+    # Two heads of four fit in, and what is left of the others.
+    bound = int(2.5 * first.kept_bytes)
+    monkeypatch.setattr(studio, "PICTURES", bound)
+    for polled in range(4):
+        sampled = [view.thumbnail(number, 8)[-1] for number in (0, 1)]
+        assert any(sampled) == (polled == 0)
+        view.look_at_all()
+        assert shown.background.wait(30)
+        pyramids = [view._pyramids[number, head] for number in (0, 1) for head in (0, 1)]
+        assert 0 < sum(pyramid.kept_bytes for pyramid in pyramids) <= bound
+    assert len(passes) == 4
+    assert not first.done
+    assert pyramids[-1].done
+    # Whoever looks at a head nearer has it passed over again; the bound holds for the first in order, too.
+    view.pyramid(0, 0)
+    assert shown.background.wait(30)
+    assert first.done
+    assert len(passes) == 5
+    assert sum(pyramid.kept_bytes for pyramid in pyramids) <= bound
+    assert isinstance(first.tile(0, 0, 0).mean, torch.Tensor)
+
+
+def test_short_heads_of_which_there_are_many_are_not_sampled_for_ever(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(studio, "AT_ONCE", 2**8)  # all heads together are long, none needs a pass
+    view = Studio([tiny]).open("0", {"text": TEXT})
+    assert view.thumbnail(0, 8)[-1]
+    view.look_at_all()
+    mean, maximum, cell, sampled = view.thumbnail(0, 8)
+    assert not sampled
+    picture = view.map(0).record.overview(8)
+    assert cell == picture.cell
+    torch.testing.assert_close(mean, picture.mean[0])
+    torch.testing.assert_close(maximum, picture.maximum[0])

@@ -1,6 +1,7 @@
 """Which links the page draws: of each query the fewest keys that have so much of its attention."""
 
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -76,3 +77,45 @@ def test_rows_without_some_keys_add_up_to_one_again(rows, told):
         assert [weight for _, weight in left] == pytest.approx(
             [row[key] / rest for key in range(1, 6)], abs=1e-5
         )
+
+
+LONG = """
+const { rowsOf, rowsOfUnits, strongest, units } = await import(process.argv[1]);
+const { keys, sums, without } = JSON.parse(process.argv[2]);
+// All weights are alike; rows sum to a half.
+const all = (count) => new Float32Array(count).fill(0.5 / keys);
+const source = {
+  can: { open: true },
+  async weights(scene, map, head, [a, b], [c, d]) {
+    return { weights: all((b - a) * (d - c)) };
+  },
+  async top(scene, map, head, [a, b], k) {
+    const found = { keys: new Int32Array((b - a) * k).map((_, i) => i % k), weights: all((b - a) * k) };
+    found.keys.shape = found.weights.shape = [b - a, k];
+    return sums ? { ...found, sums: new Float32Array(b - a).fill(0.5) } : found;
+  },
+};
+const axis = { text: Array(keys).fill("a"), special: [] };
+const scene = { maps: [{ shape: [keys, keys], keys: "t" }], axes: { t: axis } };
+const rows = await rowsOf(source, scene, 0, 0, [0, 48], without);
+const some = units(axis, false);
+const told = rowsOfUnits(rows, 0, some.slice(0, 1), some);
+const links = strongest(told[0], 0.9);
+console.log(JSON.stringify({ sum: told[0].sum, links: links.length, weight: links[0][1], short: links.short }));
+"""
+
+
+@pytest.mark.parametrize("sums", [True, False])
+@pytest.mark.parametrize("without", ["", "first"])
+@pytest.mark.parametrize("keys", [40, 10_000])
+def test_the_share_is_that_of_the_whole_row_and_too_few_links_say_so(keys: int, without: str, sums: bool):
+    assert NODE is not None
+    given = json.dumps({"keys": keys, "sums": sums, "without": without})
+    script = [NODE, "--input-type=module", "-e", LONG, (PAGE / "top_links.js").as_uri(), given]
+    found = json.loads(subprocess.run(script, check=True, capture_output=True, text=True).stdout)
+    left = keys - bool(without)
+    assert found["sum"] == pytest.approx(1 if without else 0.5, rel=1e-5)
+    assert found["weight"] == pytest.approx(found["sum"] / left, rel=1e-4)
+    # Of long rows the 64 largest weights are known; of these the first may be taken out.
+    assert found["short"] == (keys == 10_000)
+    assert found["links"] == (math.ceil(0.9 * left) if keys == 40 else 64 - bool(without))

@@ -1,12 +1,14 @@
 """`heedful view` and `heedful.view`: from a folder and a text to a page."""
 
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 import heedful as package
 from heedful.cli import view as command
@@ -92,10 +94,21 @@ def test_no_browser_is_opened_where_none_is_wanted(heedful: Heedful, served: lis
     assert len(served) == 1
 
 
-def test_others_are_let_in_only_with_a_warning(heedful: Heedful, served: list):  # noqa: F811
+def test_others_are_let_in_only_with_a_warning(
+    heedful: Heedful,  # noqa: F811
+    served: list,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(socket, "gethostname", lambda: "mine")
     assert "warning" not in heedful("view", "model", "--no-browser").err
     ran = heedful("view", "model", "--no-browser", "--host", "0.0.0.0")
     assert "warning: whoever reaches 0.0.0.0 can read" in ran.err
+    own, everywhere = served[0], served[1]
+    for app, status in ((own, 403), (everywhere, 200)):
+        client = TestClient(app, base_url="http://192.0.2.7:8080")
+        assert client.get("/api/models", headers={"host": "192.0.2.7:8080"}).status_code == status
+        assert client.get("/api/models", headers={"host": "mine:8080"}).status_code == status
+        assert client.get("/api/models", headers={"host": "evil.example"}).status_code == 403
 
 
 @pytest.mark.parametrize(

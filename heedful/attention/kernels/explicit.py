@@ -23,8 +23,8 @@ def attend(call: Call) -> Tensor:
     """Give softmax(score(query, key)) value, with dropout on the weights."""
     heads, tile = call.query.shape[1], call.grid.tile()
     if type(call.score) is ScaledDot and not call.score.modifiers and call.query.dtype != torch.float16:
-        # Short texts have fewer scores than numbers in their queries: it is they that are scaled. Not in half precision,
-        # where a product may be too large for a number before it is scaled.
+        # Short texts have fewer scores than numbers in their queries: it is they that are scaled. Not in half
+        # precision, where a product may be too large for a number before it is scaled.
         scores = call.query @ repeat_heads(call.key, heads).mT
         scores.mul_(1.0 / math.sqrt(call.query.shape[-1]))
     else:

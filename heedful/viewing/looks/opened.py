@@ -3,6 +3,7 @@
 Each kind of model is a subclass in a file of its own; `heedful.viewing.looking` knows them all.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -87,13 +88,17 @@ class Pass:
 def watched(network: nn.Module) -> Iterator[Pass]:
     """Watch a model that others call, as a predictor does: its one call, and what it attended to in it.
 
+    Calls of other threads meanwhile, as for a picture of another text, are not seen.
+
     Raises DataError if it was called several times, as with a text that is read in several parts.
     """
+    here = threading.get_ident()
     with observe(network) as seen:
         noted = Pass(seen)
 
         def note(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-            noted.arguments, noted.calls = arguments, noted.calls + 1
+            if threading.get_ident() == here:
+                noted.arguments, noted.calls = arguments, noted.calls + 1
 
         handle = network.register_forward_pre_hook(note)
         try:

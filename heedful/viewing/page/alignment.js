@@ -40,9 +40,11 @@ function mount(container, context) {
   const targets = wordsOf(scene.axes[crosses[0].map.queries]);
   const shape = [queries, keys];
   const texts = JSON.stringify([scene.texts, scene.answer]);
-  let method = "plain";
-  let first = given.get(texts)?.first ?? 0;
-  let gold = readGold(given.get(texts)?.text ?? "", first);
+  let { method } = context.state;
+  // What the address says, else what was given before for these texts.
+  const known = context.state.gold ? { text: context.state.gold, first: context.state.counted } : (given.get(texts) ?? { text: "", first: context.state.counted });
+  let { first } = known;
+  let gold = readGold(known.text, first);
   let weights = null; // of the head that is looked at
   let every = null; // [[links of each head ..., of their mean] of each layer]
   let asked = "";
@@ -53,18 +55,14 @@ function mount(container, context) {
   const methods = choice("Method", [
     ["plain", "predicting", "the row of the position that predicts a word"],
     ["shift", "reading", "the row of the position that reads a word, one later (shift; Chen et al. 2020)"],
-  ], (value) => {
-    method = value;
-    every = null;
-    load();
-  });
+  ], (value) => context.set({ method: value }));
   const text = document.createElement("input");
   text.type = "text";
   text.spellcheck = false;
   text.placeholder = "0-0 1-1 2p3";
   text.className = "gold";
-  text.value = given.get(texts)?.text ?? "";
   text.maxLength = 20000;
+  text.value = known.text;
   text.setAttribute("aria-describedby", "gold-said");
   text.addEventListener("input", read);
   const ones = tick("words counted from 1", (value) => {
@@ -111,9 +109,23 @@ function mount(container, context) {
     given.set(texts, { text: text.value, first });
     gold = readGold(text.value, first);
     draw();
+    context.set({ gold: text.value, counted: first });
+  }
+
+  // What the address says when one goes back; one without gold links says nothing of them.
+  function follow() {
+    const { state } = context;
+    if (state.method !== method) every = null;
+    method = state.method;
+    if (!state.gold || (state.gold === text.value && state.counted === first)) return;
+    text.value = state.gold;
+    first = state.counted;
+    ones.box.checked = first === 1;
+    read();
   }
 
   async function load() {
+    follow();
     const { map, number, head } = where();
     maps.show(map.name);
     heads.show(head, [...(map.heads > 1 ? [["mean", "mean of all"]] : []), ...Array.from({ length: map.heads }, (_, i) => [String(i), String(i + 1)])]);
@@ -133,7 +145,8 @@ function mount(container, context) {
       every = all;
       draw();
     } catch (error) {
-      if (key === asked) asked = "";
+      if (key !== asked) return;
+      asked = "";
       context.fail(error);
     }
   }
@@ -315,10 +328,12 @@ function mount(container, context) {
     return new Set([...best.values()].map(([link]) => link));
   }
 
+  if (known.text) context.set({ gold: known.text, counted: first });
   load();
   return {
     update: load,
     destroy() {
+      asked = "gone"; // what is still being asked for is not drawn or failed elsewhere
       resized.disconnect();
       context.tooltip.hide();
     },

@@ -33,9 +33,9 @@ function mount(container, context) {
   caption.setAttribute("aria-live", "polite");
   const readout = node("p", "readout");
   const holder = node("div", "arithmetic-holder");
-  const back = button("Back", () => reveal(stage - 1));
-  const next = button("Next", () => reveal(stage + 1));
-  const all = button("Step through", () => reveal(stage === null ? 0 : null));
+  const back = button("Back", () => go(stage - 1));
+  const next = button("Next", () => go(stage + 1));
+  const all = button("Step through", () => go(stage === null ? 0 : null));
   teach.append(back, next, caption);
   container.append(
     node("div", "controls", maps.element, heads.element, all),
@@ -65,6 +65,7 @@ function mount(container, context) {
     const wanted = `${number} ${head} ${query} ${context.theme}`;
     if (wanted === asked) {
       table?.choose(context.state.key);
+      if (context.state.stage !== stage) reveal(context.state.stage);
       return;
     }
     asked = wanted;
@@ -95,10 +96,15 @@ function mount(container, context) {
     });
     holder.replaceChildren(table.element);
     table.choose(context.state.key);
-    reveal(stage === null ? null : Math.min(stage, table.stages.length - 1));
+    reveal(context.state.stage);
     const best = table.best;
     const name = shorten(shown(scene.axes[map.queries].text[query] ?? ""), 30);
     context.announce(`${mapTitle(map, head)}, query ${name}. ${best}`);
+  }
+
+  // To one of the steps, here and in the address; null: all of them.
+  function go(to) {
+    if (table) context.set({ stage: to === null ? null : Math.max(0, Math.min(to, table.stages.length - 1)) });
   }
 
   // Shows the steps up to one of them; null: all.
@@ -136,17 +142,16 @@ function mount(container, context) {
   function pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !table) return;
     if (event.target.closest?.("input, textarea, select, dialog, [role=tab]")) return;
-    const { map } = where();
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step && event.shiftKey) table.move(step);
-    else if (step) context.set({ query: Math.max(0, Math.min(queryOf(map) + step, map.shape[0] - 1)), key: null });
+    else if (step) queries.move(step);
     else if (event.key === "ArrowDown") context.set({ key: table.beside(1) });
     else if (event.key === "ArrowUp") context.set({ key: table.beside(-1) });
     else if (event.key === "Escape") {
       table.point(null);
       context.set({ key: null });
-    } else if (event.key === "n") reveal(stage === null ? 0 : stage + 1);
-    else if (event.key === "b" && stage !== null) reveal(stage - 1);
+    } else if (event.key === "n") go(stage === null ? 0 : stage + 1);
+    else if (event.key === "b" && stage !== null) go(stage - 1);
     else return;
     event.preventDefault();
   }

@@ -33,17 +33,15 @@ function mount(container, context) {
   const gradients = scene.gradients && source.can.attribution;
   const rolls = scene.rollout && source.can.rollout;
   const axis = outputAxis(scene);
-  let layer = "mean";
+  let layer = "mean"; // or its number, counted from 0
+  let told = null; // what the address said of the layer that is drawn
   let coefficient = "spearman";
   let deep = false;
   let found = null; // what the server told last
   let asked = "";
 
   const chooser = tokenChooser({ label: "Output", choose: (output) => context.set({ output }) });
-  const layers = menu("Attention of", [["mean", "all layers, their mean"]], (value) => {
-    layer = value;
-    drawTables();
-  });
+  const layers = menu("Attention of", [["mean", "all layers, their mean"]], (value) => context.set({ layer: value === "mean" ? null : Number(value) }));
   const more = button("Add integrated gradients and occlusion", () => {
     deep = true;
     load();
@@ -80,17 +78,20 @@ function mount(container, context) {
     const number = output();
     chooser.update(axis, number);
     const key = `${number} ${deep} ${context.theme}`;
-    if (key === asked) return;
+    if (key === asked) {
+      if (told !== context.state.layer) drawTables();
+      return;
+    }
     asked = key;
     tables.setAttribute("aria-busy", "true");
     try {
-      const [told, row, received] = await Promise.all([
+      const [scores, row, received] = await Promise.all([
         gradients && context.wait(source.attribution(scene, number, deep ? "integrated" : "gradient"), deep ? "A hundred passes" : "Looking back"),
         rolls && source.rollout(scene, number),
         rolls && source.received(scene),
       ]);
       if (asked !== key) return;
-      found = told || null;
+      found = scores || null;
       rolled = row ? { row, received } : null;
       drawTables();
       drawStrips();
@@ -108,6 +109,8 @@ function mount(container, context) {
     more.hidden = deep;
     kinds.show(coefficient);
     const depth = Math.max(0, ...Object.keys(found.correlation).map((name) => found[`attention.layers.${name}`]?.shape[0] ?? 0));
+    told = context.state.layer;
+    layer = told === null || depth < 2 ? "mean" : Math.min(told, depth - 1);
     layers.show(layer, [["mean", "all layers, their mean"], ...Array.from({ length: depth }, (_, i) => [String(i), `layer ${i + 1}`])]);
     layers.element.hidden = depth < 2;
     const parts = Object.keys(found.correlation).map((name) => section(name)).filter(Boolean);
@@ -196,7 +199,7 @@ function mount(container, context) {
     const all = found[`${method}.layers.${name}`];
     if (layer === "mean" || !all || !["attention", "norms"].includes(method)) return found[`${method}.${name}`];
     const [depth, length] = all.shape;
-    const at = Math.min(Number(layer), depth - 1);
+    const at = Math.min(layer, depth - 1);
     return all.subarray(at * length, (at + 1) * length);
   }
 
@@ -285,6 +288,7 @@ function mount(container, context) {
   return {
     update: load,
     destroy() {
+      asked = "gone"; // what is still being asked for is not shown, said or failed elsewhere
       resized.disconnect();
       context.tooltip.hide();
     },

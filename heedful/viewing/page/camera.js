@@ -122,6 +122,7 @@ export class Camera {
 
   // No nothing at the sides.
   stay() {
+    if (this.zoom !== null) this.zoom = Math.min(MOST / this.stretch, this.zoom);
     if (this.zoom !== null && this.zoom <= this.fitting * 1.001) this.zoom = null;
     this.x = within(this.x, this.plotWidth / this.across / 2, this.keys);
     this.y = within(this.y, this.plotHeight / this.down / 2, this.queries);

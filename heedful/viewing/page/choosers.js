@@ -51,11 +51,30 @@ export function tokenChooser({ label, most = 120, choose }) {
   element.setAttribute("role", "listbox");
   element.setAttribute("aria-label", label);
   let built = "";
+  let place = 0;
+  let last = 0;
+
+  const within = (number) => Math.max(0, Math.min(number, last));
+  element.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    const next = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: last }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    choose(within(next));
+    // Of a long text other tokens may stand there now.
+    element.querySelector(`[data-number="${place}"]`)?.focus({ preventScroll: true });
+  });
 
   return {
     element,
+    // So many tokens on, from wherever the keys are pressed.
+    move(step) {
+      choose(within(place + step));
+    },
     update(axis, number) {
-      const first = axis.text.length <= most ? 0 : Math.max(0, Math.min(number - most / 2, axis.text.length - most));
+      place = number;
+      last = axis.text.length - 1;
+      const first = axis.text.length <= most ? 0 : Math.max(0, Math.min(number - Math.floor(most / 2), axis.text.length - most));
       const key = `${axis.title} ${first} ${axis.text.length}`;
       if (key !== built) {
         built = key;

@@ -11,13 +11,14 @@ import { sidePicker } from "./compare_pickers.js";
 import { layerChart } from "./layer_chart.js";
 import { mapTitle, shown, weightText } from "./tokens.js";
 
+// More words are neither drawn nor offered, but for the one that is looked at.
+const WORDS = 400;
+
 export const view = {
   name: "compare",
   title: "Compare",
   hint: "Two heads, layers, texts or models, and the difference of their maps.",
-  available(scene, source) {
-    return source.compare ? true : "A saved page carries what is shown, not what it would be compared with; open the model with heedful view.";
-  },
+  available: () => true,
   mount,
 };
 
@@ -38,10 +39,7 @@ function mount(container, context) {
   const scale = differenceScale();
   figures[2].element.append(scale.element);
   const curve = node("section", "compare-curve");
-  const word = menu("Word", null, (value) => {
-    chosenWord = Number(value);
-    drawCurve();
-  });
+  const word = menu("Word", null, (value) => context.set({ word: Number(value) }));
   container.append(
     node("div", "compare-pickers", left, node("div", "compare-swap", swap), right),
     verdict,
@@ -55,7 +53,7 @@ function mount(container, context) {
   let sides = null; // [{scene, model, map, number, head}, ...]
   let asked = "";
   let pointed = null;
-  let chosenWord = null;
+  let followed = null; // what the address said of the word that is drawn
   const pickers = [sidePicker(left, "Left"), sidePicker(right, "Right")];
   const resized = new ResizeObserver(() => draw());
   resized.observe(container);
@@ -69,19 +67,21 @@ function mount(container, context) {
     });
     canvas.addEventListener("click", () => {
       if (!pointed || !told) return;
-      const place = told["moved.queries"] ? pointed.row : told["moved.keys"] ? pointed.column : null;
-      if (place === null) return;
-      chosenWord = place;
-      drawCurve();
+      const word = wordAt(pointed);
+      if (word !== undefined) context.set({ word });
     });
   }
 
   async function load() {
     const key = JSON.stringify([context.scene.id, context.state.map, context.state.head, context.state.other, context.theme]);
-    if (key === asked) return;
+    if (key === asked) {
+      if (told && context.state.word !== followed) drawCurve();
+      return;
+    }
     asked = key;
     try {
       models = (await source.models()).models;
+      if (key !== asked) return;
       const one = leftSide();
       const two = await rightSide(one);
       if (key !== asked) return;
@@ -138,7 +138,9 @@ function mount(container, context) {
 
   function change(i, patch) {
     if (i === 0) return context.set({ ...("map" in patch ? { map: patch.map } : {}), ...("head" in patch ? { head: patch.head } : {}) });
-    context.set({ other: { ...asOther(sides[1]), ...patch } });
+    // A word is a number among those of two texts.
+    const anew = "texts" in patch || "model" in patch ? { word: null } : {};
+    context.set({ ...anew, other: { ...asOther(sides[1]), ...patch } });
   }
 
   function asOther({ scene, model, map, head }) {
@@ -256,10 +258,32 @@ function mount(container, context) {
     figures.forEach(({ canvas, name }) => canvas.setAttribute("aria-label", name === "difference" ? `Difference. ${verdict.textContent}` : `${name} map`));
   }
 
+  // On which axis words can be followed through the layers, if any.
+  function movedKind() {
+    return told["moved.queries"] ? "queries" : told["moved.keys"] ? "keys" : null;
+  }
+
+  // The words that both sides have, by number.
+  function bothSides(kind) {
+    const cosines = told[`moved.${kind}`];
+    return Array.from({ length: cosines.shape[1] }, (_, unit) => unit).filter((unit) => !Number.isNaN(cosines[unit]));
+  }
+
+  // The first word of a cell that both sides have: of long texts a cell stands for several.
+  function wordAt({ row, column }) {
+    const kind = movedKind();
+    const cell = kind === "queries" ? row : column;
+    if (!kind || cell === null) return undefined;
+    const size = told.cells[kind === "queries" ? 0 : 1];
+    return bothSides(kind).find((unit) => unit >= cell * size && unit < (cell + 1) * size);
+  }
+
   // How a word's vector moves with its context, layer by layer.
   function drawCurve() {
+    const focused = word.element.contains(document.activeElement);
+    followed = context.state.word;
     curve.replaceChildren();
-    const kind = told["moved.queries"] ? "queries" : told["moved.keys"] ? "keys" : null;
+    const kind = movedKind();
     if (!kind) {
       if (sides[0].scene.id === sides[1].scene.id) return;
       const why = told.moved.same_model
@@ -271,12 +295,14 @@ function mount(container, context) {
     const cosines = told[`moved.${kind}`];
     const [layers, units] = cosines.shape;
     const names = kind === "queries" ? told.row_text : told.column_text;
-    const both = Array.from({ length: units }, (_, unit) => unit).filter((unit) => !Number.isNaN(cosines[unit]));
+    const both = bothSides(kind);
     if (!both.length || !names) return;
     // At first the one that moves most.
-    if (!both.includes(chosenWord)) chosenWord = both.reduce((best, unit) => (cosines[(layers - 1) * units + unit] < cosines[(layers - 1) * units + best] ? unit : best));
-    word.show(chosenWord, both.slice(0, 400).map((unit) => [String(unit), shown(names[unit])]));
-    const series = both.slice(0, 400).map((unit) => ({ name: names[unit], chosen: unit === chosenWord, values: Array.from({ length: layers }, (_, layer) => cosines[layer * units + unit]) }));
+    const chosenWord = both.includes(followed) ? followed : both.reduce((best, unit) => (cosines[(layers - 1) * units + unit] < cosines[(layers - 1) * units + best] ? unit : best));
+    const drawn = both.slice(0, WORDS);
+    if (!drawn.includes(chosenWord)) drawn.push(chosenWord);
+    word.show(chosenWord, drawn.map((unit) => [String(unit), shown(names[unit])]));
+    const series = drawn.map((unit) => ({ name: names[unit], chosen: unit === chosenWord, values: Array.from({ length: layers }, (_, layer) => cosines[layer * units + unit]) }));
     const own = series.find(({ chosen }) => chosen);
     const last = own.values.at(-1);
     curve.append(
@@ -285,12 +311,14 @@ function mount(container, context) {
       layerChart(series, Math.min(560, container.clientWidth), context.tooltip),
       node("p", "note", `The cosine between the two vectors of a word, one from each text, in every layer. “${shown(own.name)}” begins at ${own.values[0].toFixed(2)} and ends at ${last.toFixed(2)}; the other words that both texts have are drawn pale.`),
     );
+    if (focused) word.element.querySelector("select").focus();
   }
 
   load();
   return {
     update: load,
     destroy() {
+      asked = "gone"; // what is still being asked for is not shown, said or failed elsewhere
       resized.disconnect();
       context.tooltip.hide();
     },

@@ -4,6 +4,7 @@
 export function createForm(element, models, can, ask) {
   let model = null;
   let fields = new Map();
+  let seen = { model: null, texts: {} }; // what is looked at; the form may have been filled in further
   let choice = null;
 
   const button = document.createElement("button");
@@ -44,6 +45,7 @@ export function createForm(element, models, can, ask) {
         const texts = values();
         build(models.find((one) => one.id === choice.value));
         for (const [name, field] of fields) field.value = texts[name] ?? "";
+        choice.focus(); // the menu is a new one
       });
       parts.push(labelled("Model", choice, "model-choice"));
     }
@@ -72,11 +74,16 @@ export function createForm(element, models, can, ask) {
   }
 
   return {
-    // Shows what is looked at; what is being typed in the field that has the focus is left alone.
+    // Shows what is looked at; what is being typed in the field that has the focus, or chosen, is left alone.
     show(next, texts) {
+      const before = seen;
+      seen = { model: next, texts };
+      const chosen = model !== before.model;
+      if (next !== model && chosen) return;
       if (next !== model) build(next);
       for (const [name, field] of fields) {
-        if (field !== document.activeElement || texts[name]) field.value = texts[name] ?? "";
+        if (field === document.activeElement && field.value !== (before.texts[name] ?? "")) continue;
+        if (field.value !== (texts[name] ?? "")) field.value = texts[name] ?? "";
       }
     },
     // Takes the examples and looks.

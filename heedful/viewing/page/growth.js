@@ -11,6 +11,7 @@ const MILLISECONDS = 900;
 export function mountGrowth(container, context) {
   const element = node("section", "growth");
   let gone = false;
+  let turn = 0; // of the latest search that was asked for: what comes of earlier ones is dropped
   let timer = 0;
   const stop = () => {
     clearInterval(timer);
@@ -31,25 +32,29 @@ export function mountGrowth(container, context) {
     const model = models.find((one) => one.id === context.scene.model);
     if (gone || !model?.writes) return;
     container.append(element);
-    let beam = 4;
+    let beam = BEAMS.includes(context.state.beam) ? context.state.beam : 4;
     const beams = menu("Hypotheses", BEAMS.map((one) => [one, one === 1 ? "1, greedy" : String(one)]), (value) => {
       beam = Number(value);
+      context.set({ beam, step: null });
       load();
     });
     beams.show(beam);
     const start = button("Watch it being written", load);
     const holder = node("div", "growth-holder");
     element.append(node("h2", "", "As it was written"), node("div", "controls", start, beams.element), holder);
+    // An address that names a step was written by somebody who watched.
+    if (context.state.step !== null) load();
 
     async function load() {
+      const mine = ++turn;
       stop();
       try {
         const told = await context.wait(context.source.growth({ model: model.id, texts: { source: context.scene.texts.source }, beam }), "Searching");
-        if (gone) return;
+        if (gone || mine !== turn) return;
         start.remove();
         holder.replaceChildren(...player(told));
       } catch (error) {
-        if (!gone) context.fail(error);
+        if (!gone && mine === turn) context.fail(error);
       }
     }
   }
@@ -67,15 +72,12 @@ export function mountGrowth(container, context) {
     let layer = Math.max(0, told.layers.length - 2);
 
     const play = button("▶ Play", () => (timer ? pause() : run()));
-    const back = button("‹", () => to(step - 1), "a step back");
-    const next = button("›", () => to(step + 1), "a step on");
+    const back = button("‹", () => go(step - 1), "a step back");
+    const next = button("›", () => go(step + 1), "a step on");
     const slider = node("input");
     Object.assign(slider, { type: "range", min: 0, max: last, step: 1, value: 0 });
     slider.setAttribute("aria-label", "Step");
-    slider.addEventListener("input", () => {
-      pause();
-      to(Number(slider.value));
-    });
+    slider.addEventListener("input", () => go(Number(slider.value)));
     const count = node("span", "number");
     const layers = menu("Read by layer", told.layers.map((_, i) => [i, `${i + 1} of ${told.layers.length}`]), (value) => {
       layer = Number(value);
@@ -96,6 +98,7 @@ export function mountGrowth(container, context) {
     words.setAttribute("aria-live", "polite");
 
     function run() {
+      stop(); // the player before may have been started meanwhile
       if (step === last) to(0);
       timer = setInterval(() => {
         to(step + 1);
@@ -104,9 +107,16 @@ export function mountGrowth(container, context) {
       play.textContent = "❚❚ Pause";
     }
 
+    // Where it rests stands in the address; not each step on the way.
     function pause() {
       stop();
       play.textContent = "▶ Play";
+      if (!gone) context.set({ step });
+    }
+
+    function go(where) {
+      to(where);
+      pause();
     }
 
     function to(where) {
@@ -192,7 +202,8 @@ export function mountGrowth(container, context) {
     }
 
     const others = node("div", "alternatives");
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) to(last);
+    if (context.state.step !== null) to(context.state.step);
+    else if (matchMedia("(prefers-reduced-motion: reduce)").matches) to(last);
     else {
       to(0);
       run();

@@ -8,6 +8,7 @@ const KEYS = [
   ["Enter", "open a head; fix a weight"],
   ["+ − 0", "nearer, farther, all of it"],
   ["Shift + arrows", "Map: shift it"],
+  ["Home End", "the first token, the last, in a line of them"],
   ["n b", "Arithmetic: the next step, the one before"],
   ["← → ↑ ↓", "Arithmetic: another query, another key"],
   ["Shift + ← →", "Arithmetic: from number to number of the vectors"],
@@ -18,7 +19,7 @@ const KEYS = [
 const READING = [
   "A query looks at keys. Each row of a map is one query; its weights add up to 1, and the darker a weight, the more is looked at (in the dark theme, the brighter).",
   "Every model has several heads in each layer, and each looks in its own way. The overview says which stand out.",
-  "The address in the browser holds all that is seen: send it, and others see the same.",
+  "The address in the browser holds the model, the texts, the view, and what is chosen in it: send it, and whoever has the same model sees the same. Texts of more than 6,000 characters do not fit in, and the page then says so; nor does it hold whether Lines colours each head, and which correlation and how many methods Beyond shows.",
 ];
 
 export function createHelp(button) {

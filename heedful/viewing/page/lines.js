@@ -42,6 +42,7 @@ function mount(container, context) {
   const later = button("later ›", () => shift(1));
   const part = node("span", "part");
   const window_ = node("div", "window", earlier, part, later);
+  const known = node("p", "note");
   const holder = node("div", "links-holder");
   const told = node("p", "links-told");
   told.setAttribute("aria-live", "polite");
@@ -50,6 +51,7 @@ function mount(container, context) {
     node("div", "controls", maps.element, heads.element, apart.element, kinds.element, most),
     legend,
     window_,
+    known,
     told,
     holder,
     more,
@@ -92,17 +94,23 @@ function mount(container, context) {
         "Weighing",
       );
     } catch (error) {
-      if (wanted === asked) context.fail(error);
+      if (wanted !== asked) return;
       asked = "";
+      context.fail(error);
       return;
     }
     if (wanted !== asked || gone) return;
     context.fail(null);
+    let short = 0;
     const links = rows.flatMap((one, i) =>
-      rowsOfUnits(one, span[0], some, keys).flatMap((row, query) =>
-        strongest(row, state.p).map(([key, weight]) => ({ query, key, weight, colour: severally ? category(i) : "var(--accent)" })),
-      ),
+      rowsOfUnits(one, span[0], some, keys).flatMap((row, query) => {
+        const best = strongest(row, state.p);
+        if (best.short) short += 1;
+        return best.map(([key, weight]) => ({ query, key, weight, colour: severally ? category(i) : "var(--accent)" }));
+      }),
     );
+    known.hidden = !short;
+    known.textContent = `Of ${short.toLocaleString("en")} of these queries only the largest weights are known here; together they have less than ${mass.textContent}.`;
     draw(map, some, keys, links);
     legend.hidden = !severally;
     legend.replaceChildren(

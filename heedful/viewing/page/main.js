@@ -30,7 +30,7 @@ import { view as map } from "./map.js";
 import { view as overview } from "./overview.js";
 import { createProgress } from "./progress.js";
 import { ServerSource } from "./source.js";
-import { beside, createStore } from "./state.js";
+import { beside, createStore, tooLong } from "./state.js";
 import { createTabs } from "./tabs.js";
 import { createTooltip } from "./tooltip.js";
 
@@ -107,13 +107,37 @@ export async function start(source) {
     return { model, texts: Object.fromEntries(Object.entries(texts).filter(([name, text]) => text && asks.has(name))) };
   }
 
+  // What stands on the command line is written into the address: with another server it would be something else.
+  function tellOpened() {
+    const want = wanted();
+    if (!want || !source.can.open || Object.values(store.state.texts).some((text) => text)) return;
+    if (!Object.keys(want.texts).length) return;
+    store.set({ model: nameOf(want.model), texts: want.texts }, { step: false });
+  }
+
+  // A model in the address: by its folder, where only one has this name; one alone need not be named.
+  function nameOf(model) {
+    if (told.models.length < 2) return null;
+    const named = told.models.filter((one) => one.folder_name === model.folder_name).length === 1;
+    return named ? model.folder_name : model.id;
+  }
+
+  // Whoever sends the address should know what it does not say.
+  function warn() {
+    const long = Object.keys(tooLong(store.state));
+    const what = long.every((name) => name === "gold") ? "The gold links are" : "A text is";
+    part("untold").hidden = !long.length || !source.can.open;
+    part("untold").textContent = long.length ? `${what} too long for the address: it is kept in this window only, and a link to this page does not show it.` : "";
+  }
+
   async function look() {
     const want = wanted();
     if (!want) return;
-    form?.show(want.model, want.texts);
     const key = JSON.stringify([want.model.id, want.texts]);
     if (key === asked) return;
     asked = key;
+    // Only now: what is being typed, and not sent yet, outlives all other changes.
+    form?.show(want.model, want.texts);
     fail(null);
     if (!Object.keys(want.texts).length && source.can.open) {
       scene = null;
@@ -185,6 +209,7 @@ export async function start(source) {
 
   function changed() {
     paint();
+    warn();
     look();
     if (scene) show();
   }
@@ -196,6 +221,8 @@ export async function start(source) {
     part("view").focus();
   });
   addEventListener("unhandledrejection", ({ reason }) => fail(reason));
+  // Without an error of its own it is the browser's remark on a ResizeObserver.
+  addEventListener("error", ({ error }) => error && fail(error));
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (event.target.closest?.("input, textarea, select, dialog, [contenteditable]")) return;
@@ -219,12 +246,13 @@ export async function start(source) {
   form = createForm(part("ask"), told.models, source.can.open, ({ model, texts }) => {
     asked = null;
     // Where one looked in another text means nothing in this one.
-    const anew = { query: null, key: null, x: null, y: null, zoom: null, output: null };
-    const named = told.models.filter((one) => one.folder_name === model.folder_name).length === 1;
-    store.set({ ...anew, model: told.models.length > 1 ? (named ? model.folder_name : model.id) : null, texts });
+    const anew = { query: null, key: null, x: null, y: null, zoom: null, output: null, stage: null, step: null, word: null, gold: "" };
+    store.set({ ...anew, model: nameOf(model), texts });
     look();
   });
+  tellOpened();
   store.subscribe(changed);
+  warn();
   await look();
 }
 

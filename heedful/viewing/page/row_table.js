@@ -42,7 +42,7 @@ export class RowTable {
     let left = 1;
     try {
       found = await source.top(scene, number, head, [query, query + 1], most);
-      if (without?.possible) left = 1 - (await without.lost())[query];
+      if (without) [left] = await without.left([query, query + 1]);
     } catch (error) {
       fail(error);
       return;
@@ -50,12 +50,12 @@ export class RowTable {
     if (now !== this.#shown) return;
     this.#rows = [];
     found.keys.forEach((one, i) => {
-      if (one >= 0 && !without?.out.has(one) && this.#rows.length < MOST) this.#rows.push([one, found.weights[i] / (left > 1e-6 ? left : 1)]);
+      if (left && one >= 0 && !without?.out.has(one) && this.#rows.length < MOST) this.#rows.push([one, found.weights[i] / left]);
     });
     const sum = this.#rows.reduce((all, [, weight]) => all + weight, 0);
     const all = this.#rows.length === map.shape[1] - (without?.out.size ?? 0);
     const share = `, together ${weightText(Math.min(sum, 1))}${without ? " of what is left" : ""}`;
-    if (!this.#rows.length) this.note.textContent = "looks at nothing.";
+    if (!this.#rows.length) this.note.textContent = without ? "looks at nothing else." : "looks at nothing.";
     else this.note.textContent = all ? "looks at" : `looks most at these ${this.#rows.length}${share}:`;
     this.#fill(axes, key);
   }

@@ -191,7 +191,11 @@ export class SavedSource {
 
   compare(left, right) {
     const side = ({ scene, map, head }) => `${scene.id}.${map}.${head}`;
-    return this.#packed(`compare?left=${side(left)}&right=${side(right)}`, "this comparison");
+    const path = (one, other) => `compare?left=${side(one)}&right=${side(other)}`;
+    if (this.#elements.has(path(left, right)) || !this.#elements.has(path(right, left))) {
+      return this.#packed(path(left, right), "this comparison");
+    }
+    return this.#once(path(left, right), async () => exchanged(await this.#packed(path(right, left))));
   }
 
   #weights(scene, map) {
@@ -239,6 +243,32 @@ export class SavedSource {
     }
     return this.#kept.get(name);
   }
+}
+
+// A comparison with its sides exchanged; heedful/viewing/comparison.py says what is in it.
+export function exchanged(told) {
+  const turned = ({ left, right, ...others }) => ({ ...others, left: right, right: left });
+  const { queries, keys } = told.common;
+  return {
+    ...told,
+    sides: turned(told.sides),
+    common: { queries: turned(queries), keys: turned(keys) },
+    summary: { ...told.summary, only_left: told.summary.only_right, only_right: told.summary.only_left },
+    left: told.right,
+    right: told.left,
+    difference: alike(told.difference, (value) => -value),
+    only_left: told.only_right,
+    only_right: told.only_left,
+    queries: alike(told.queries, (_, at) => told.queries[at ^ 1]),
+    keys: alike(told.keys, (_, at) => told.keys[at ^ 1]),
+  };
+}
+
+// An array of the same kind and shape.
+function alike(array, make) {
+  const made = array.map(make);
+  made.shape = array.shape;
+  return made;
 }
 
 function decode(text) {

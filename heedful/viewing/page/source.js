@@ -78,14 +78,18 @@ export class ServerSource {
 
   // How likely each token of a given text was, and what else might have been said.
   forced(scene) {
-    return this.#kept.get(`forced ${scene.id}`, () => ask(`api/scenes/${this.#id(scene)}/forced`));
+    return this.#kept.get(`forced ${scene.id}`, () =>
+      this.#reopening([scene], () => ask(`api/scenes/${this.#id(scene)}/forced`)),
+    );
   }
 
   // left, right: {scene, map, head}
   compare(left, right) {
     const side = ({ scene, map, head }) => `${this.#id(scene)}.${map}.${head}`;
-    const address = `api/compare?left=${side(left)}&right=${side(right)}`;
-    return this.#kept.get(address, () => bytes(address));
+    const name = ({ scene, map, head }) => `${scene.id}.${map}.${head}`;
+    return this.#kept.get(`compare ${name(left)} ${name(right)}`, () =>
+      this.#reopening([left.scene, right.scene], () => bytes(`api/compare?left=${side(left)}&right=${side(right)}`)),
+    );
   }
 
   #id(scene) {
@@ -95,17 +99,26 @@ export class ServerSource {
   }
 
   #numbers(scene, what, kept = this.#kept) {
-    return kept.get(`${scene.id} ${what}`, async () => {
-      try {
-        return await bytes(`api/scenes/${this.#id(scene)}/${what}`);
-      } catch (error) {
-        const request = this.#requests.get(scene.id);
-        if (!error.forgotten || !request) throw error;
-        const again = await ask("api/scenes", request);
-        if (again.id !== this.#id(scene)) this.#renamed.set(this.#id(scene), again.id);
-        return bytes(`api/scenes/${again.id}/${what}`);
-      }
-    });
+    return kept.get(`${scene.id} ${what}`, () =>
+      this.#reopening([scene], () => bytes(`api/scenes/${this.#id(scene)}/${what}`)),
+    );
+  }
+
+  // Gives what `make` gives; where the server has forgotten one of the scenes, they are opened anew, and it is made again.
+  async #reopening(scenes, make) {
+    try {
+      return await make();
+    } catch (error) {
+      if (!error.forgotten || !scenes.every(({ id }) => this.#requests.has(id))) throw error;
+      for (const scene of new Set(scenes)) await this.#reopen(scene);
+      return make();
+    }
+  }
+
+  async #reopen(scene) {
+    const before = this.#id(scene);
+    const { id } = await ask("api/scenes", this.#requests.get(scene.id));
+    if (id !== before) this.#renamed.set(before, id);
   }
 }
 

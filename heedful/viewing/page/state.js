@@ -8,6 +8,8 @@
 
 // x, y: the middle of the map, in keys and queries; zoom: how many pixels a weight is tall. null: all of it is seen.
 // texts: by the names that the model asks for. other: the second scene of a comparison.
+// stage: how far Arithmetic has been gone through. step, beam: which moment of which search Lines shows. layer: of Beyond.
+// word: the one that Compare follows. method, gold, counted: of Alignment; from what number its links count words.
 export const DEFAULTS = {
   view: "overview",
   model: null,
@@ -28,19 +30,54 @@ export const DEFAULTS = {
   order: "layer",
   other: null,
   output: null,
+  stage: null,
+  step: null,
+  beam: 4,
+  layer: null,
+  word: null,
+  method: "plain",
+  gold: "",
+  counted: 0,
   theme: null,
 };
 
-const NUMBERS = new Set(["query", "key", "x", "y", "zoom", "words", "p", "output"]);
+// What may stand in the address; of names that only a scene knows (maps, statistics) the views take what there is.
+const VALUES = {
+  scale: new Set(["linear", "log"]),
+  channel: new Set(["mean", "maximum"]),
+  without: new Set(["", "special", "first", "special,first"]),
+  order: new Set(["layer", "highest", "lowest", "across-highest", "across-lowest"]),
+  method: new Set(["plain", "shift"]),
+  theme: new Set(["light", "dark"]),
+};
+const count = (value) => Number.isSafeInteger(value) && value >= 0;
+const flag = (value) => value === 0 || value === 1;
+const NUMBERS = {
+  query: count,
+  key: count,
+  output: count,
+  stage: count,
+  step: count,
+  layer: count,
+  word: count,
+  beam: (value) => count(value) && value >= 1 && value <= 8,
+  words: flag,
+  counted: flag,
+  x: Number.isFinite,
+  y: Number.isFinite,
+  zoom: (value) => Number.isFinite(value) && value > 0,
+  p: (value) => value >= 0.1 && value <= 1,
+};
 const STEPS = new Set(["view", "model", "texts", "map", "head", "other"]);
 // Chromium takes 2 MB, mail programs far less. A longer text is kept by the page but not by the address.
 const LONGEST = 6000;
 
 // "#view=map&t.source=A+man" -> state
-export function parse(address) {
+// kept: what the address is too short for, as `tooLong` told it
+export function parse(address, kept = {}) {
   const state = { ...DEFAULTS, texts: {} };
   const other = {};
-  for (const [name, value] of new URLSearchParams(address.replace(/^#/, ""))) {
+  for (const [name, value] of [...new URLSearchParams(address.replace(/^#/, "")), ...Object.entries(kept)]) {
     if (name.startsWith("other.")) other[name.slice(6)] = value;
     else take(state, name, value);
   }
@@ -53,10 +90,25 @@ export function parse(address) {
 
 function take(state, name, value) {
   if (name.startsWith("t.")) state.texts[name.slice(2)] = value;
-  else if (name === "head") state.head = value === "mean" ? "mean" : Math.max(0, Math.trunc(Number(value)) || 0);
+  else if (name === "head") state.head = value === "mean" ? "mean" : wholeNumber(value);
   else if (!Object.hasOwn(state, name) || name === "texts" || name === "other") return;
-  else if (!NUMBERS.has(name)) state[name] = value;
-  else if (Number.isFinite(Number(value))) state[name] = Number(value);
+  else if (Object.hasOwn(NUMBERS, name)) {
+    const number = value.trim() ? Number(value) : NaN;
+    if (NUMBERS[name](number)) state[name] = number;
+  } else if (!Object.hasOwn(VALUES, name) || VALUES[name].has(value)) state[name] = value;
+}
+
+function wholeNumber(value) {
+  const number = Math.trunc(Number(value));
+  return count(number) ? number : 0;
+}
+
+// What the address does not hold: {"t.source": "...", ...}
+export function tooLong(state) {
+  const long = ([, text]) => text && text.length > LONGEST;
+  const texts = (prefix, all) => Object.entries(all ?? {}).map(([name, text]) => [`${prefix}t.${name}`, text]);
+  const all = [...texts("", state.texts), ...texts("other.", state.other?.texts), ["gold", state.gold]];
+  return Object.fromEntries(all.filter(long));
 }
 
 // state -> "#view=map&t.source=A+man"
@@ -72,6 +124,7 @@ function put(fields, prefix, state, defaults) {
   for (const [name, usual] of Object.entries(defaults)) {
     if (name === "texts" || name === "other") continue;
     const value = state[name];
+    if (typeof value === "string" && value.length > LONGEST) continue;
     if (value !== usual && value !== null && value !== undefined) fields.set(prefix + name, rounded(value));
   }
   for (const [name, text] of Object.entries(state.texts ?? {})) {
@@ -84,34 +137,47 @@ function rounded(value) {
 }
 
 export function createStore() {
-  let state = parse(location.hash);
-  let shown = format(state);
+  // The browser keeps long texts with each step, so that going back, and loading anew, finds them.
+  let state = parse(location.hash, history.state?.kept);
+  let shown = told();
   let later = 0;
   const listeners = new Set();
 
   const tell = () => listeners.forEach((listener) => listener(state));
 
+  // The address, and what is kept beside it.
+  function told() {
+    return JSON.stringify([format(state), tooLong(state)]);
+  }
+
   // Browsers allow about 100 changes of the address in 30 s: within a picture it follows a moment later.
   function address(step) {
     clearTimeout(later);
     const write = () => {
-      const next = format(state);
+      const next = told();
       if (next === shown) return;
       shown = next;
-      history[step ? "pushState" : "replaceState"](null, "", next || location.pathname + location.search);
+      record(format(state) || location.pathname + location.search);
+    };
+    const change = step ? "pushState" : "replaceState";
+    const record = (next) => {
+      try {
+        history[change]({ kept: tooLong(state) }, "", next);
+      } catch {
+        history[change](null, "", next); // more than the browser keeps
+      }
     };
     if (step) write();
     else later = setTimeout(write, 300);
   }
 
-  addEventListener("popstate", () => {
+  addEventListener("popstate", (event) => {
     clearTimeout(later);
-    const before = state.texts;
-    state = parse(location.hash);
-    shown = format(state);
-    if (!Object.keys(state.texts).length && Object.values(before).some((text) => text.length > LONGEST)) {
-      state.texts = before;
-    }
+    const before = tooLong(state);
+    state = parse(location.hash, event.state?.kept);
+    // An address that was typed knows nothing of the text that was looked at, but is hardly meant to forget it.
+    if (!event.state && location.hash && !Object.keys(state.texts).length) state = parse(location.hash, before);
+    shown = told();
     tell();
   });
 
