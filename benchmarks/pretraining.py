@@ -70,7 +70,9 @@ def write_corpus(folder: Path) -> None:
 
 
 def train(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "heedful", "train", *map(str, arguments)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "heedful", "train", *map(str, arguments)], check=True, stdout=sys.stderr
+    )
 
 
 def pretrain(corpus: Path, runs: Path) -> None:
