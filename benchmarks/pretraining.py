@@ -8,7 +8,7 @@ The text is the English of the named sets whose licences allow it or whose task 
 sentences, stories, posts, articles, Shakespeare, and the tasks' own training texts without their labels. No text of a
 test set is in it, but the films' reviews, of which all are, without labels.
 
-Each task is trained three ways: by its recipe; with the pre-trained model's sizes, from scratch; and begun with the
+Each task is trained three ways: by its recipe; from scratch with the pre-trained model's sizes; and begun with the
 pre-trained model. The last two try several rates, and keep the one that is best in validation (the mean of the seeds).
 """
 
@@ -115,8 +115,8 @@ def best(
 
 def compare(runs: Path, names: list[str], seeds: int) -> None:
     ways: dict[str, tuple[tuple[float, ...], list[object]]] = {
-        "the recipe": ((), []),
-        "the same sizes, from scratch": (
+        "recipe": ((), []),
+        "scratch": (
             SCRATCH,
             [
                 "--look_beside",
@@ -124,12 +124,12 @@ def compare(runs: Path, names: list[str], seeds: int) -> None:
                 *(word for key, value in MODEL.items() for word in (f"--model.{key}", value)),
             ],
         ),
-        "begun with the masked language model": (BEGUN, ["--init", runs / "pretrained"]),
+        "begun": (BEGUN, ["--init", runs / "pretrained"]),
     }
     print("| task | trained | metric | rate | validation | test |\n|---|---|---|---|---|---|")
     for name in names:
         for way, (rates, given) in ways.items():
-            told = best(name, runs / name / way.split()[0], seeds, rates, given)
+            told = best(name, runs / name / way, seeds, rates, given)
             print("|", " | ".join([name, way, *told]), "|", flush=True)
 
 
