@@ -95,13 +95,19 @@ def create(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take an address; port 0 is any that is free. Raises HeedfulError where it is taken or not this machine's."""
+    """Take an address, where callers wait from now on; port 0 is any that is free.
+
+    Raises HeedfulError where it is taken or not this machine's.
+    """
     taken = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         taken = socket.socket(family, kind, protocol)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # With it a named port can be had again at once; without a name, Linux would give a port to two at a time.
+        if port:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(address)
+        taken.listen()
     except (OSError, OverflowError) as error:
         if taken is not None:
             taken.close()

@@ -318,11 +318,15 @@ def test_an_address_that_is_taken_is_told():
     with taken:
         port = taken.getsockname()[1]
         assert server.address_of(taken) == f"http://127.0.0.1:{port}/"
-        taken.listen()
         with pytest.raises(HeedfulError, match=f"port {port}"):
             server.listen("127.0.0.1", port)
     with pytest.raises(HeedfulError, match="cannot be served"):
         server.listen("203.0.113.1", 0)
+
+
+def test_who_calls_before_it_answers_waits():
+    with server.listen("127.0.0.1", 0) as taken, socket.create_connection(taken.getsockname(), timeout=5):
+        pass
 
 
 def test_it_listens_on_this_machine_alone():

@@ -190,8 +190,12 @@ def test_the_server_says_its_address_answers_there_and_ends_with_ctrl_c(reposito
         assert process.stderr is not None
         try:
             address = process.stdout.readline().split()[0]
-            with urllib.request.urlopen(f"{address}api/models") as answer:
-                assert b"letters" in answer.read()
+            try:
+                with urllib.request.urlopen(f"{address}api/models") as answer:
+                    assert b"letters" in answer.read()
+            except OSError as error:
+                process.kill()
+                pytest.fail(f"{address}: {error}; the server: {process.wait()}, {process.stderr.read()}")
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0
             assert process.stderr.read() == ""
