@@ -7,6 +7,7 @@
   that their product depends on the distance only; `scores.Rotary` is the score made of it.
 - `relative_buckets`: the buckets of T5's learned relative biases (Raffel et al. 2020, section 2.1).
 - `alibi_slopes`: how steeply each head forgets by distance (Press et al. 2022, section 3).
+- `document_positions`: where tokens stand when several texts share a row.
 
 What is done with buckets and slopes is in `modifiers`; learned positions are a table of `layers.embedding`.
 
@@ -137,3 +138,16 @@ def alibi_slopes(heads: int, device: torch.device | None = None) -> Tensor:
     slopes = [2.0 ** (-8 * head / power) for head in range(1, power + 1)]
     between = [2.0 ** (-4 * head / power) for head in range(1, 2 * power, 2)]
     return torch.tensor([*slopes, *between[: heads - power]], device=device)
+
+
+def document_positions(documents: Tensor) -> Tensor:
+    """Give where each token stands in its own document, counted from 0: (batch, length) -> (batch, length).
+
+    documents: integers, which document of its row each token is of, in rising order
+
+    >>> document_positions(torch.tensor([[0, 0, 0, 1, 2, 2]]))
+    tensor([[0, 1, 2, 0, 0, 1]])
+    """
+    places = torch.arange(documents.shape[1], device=documents.device)
+    begins = documents.diff(prepend=documents[:, :1]) != 0
+    return places - (places * begins).cummax(1).values

@@ -50,10 +50,11 @@ class Recomputed(Matrix):
         self._know(heads, rows)
         tile = self.call.grid.tile(rows, keys)
         scores = self._scores(self._query(rows), self._key(keys), tile, heads)
-        if self.call.mask is not None:
-            scores = scores.masked_fill(~self._own(self.call.mask.tile(tile), heads), -torch.inf)
+        mask = self.call.mask
+        if mask is not None and mask.coverage(tile) != "all":
+            scores.masked_fill_(~self._own(mask.tile(tile), heads), -torch.inf)
         lse = self._lse[:, heads, rows, None]
-        weights = (scores - lse.masked_fill(lse == -torch.inf, 0.0)).exp()
+        weights = scores.sub_(lse.masked_fill(lse == -torch.inf, 0.0)).exp_()
         factor = self._factor(tile, heads)
         return weights if factor is None else weights * factor
 

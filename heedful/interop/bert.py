@@ -16,7 +16,7 @@ from torch import Tensor
 
 from heedful.errors import ModelFolderError
 from heedful.interop import hf_folder
-from heedful.interop.hf_folder import ACTIVATIONS, Part, pair
+from heedful.interop.hf_folder import ACTIVATIONS, THEIR_ACTIVATIONS, Part, pair
 from heedful.models.encoder_only import EncoderOnlySettings, EncoderOnlyTransformer, bert_settings
 
 _TRANSFORM, _FOLLOWS, _POOLER = "cls.predictions.transform", "cls.seq_relationship", "bert.pooler.dense"
@@ -74,16 +74,14 @@ def from_weights(
         settings = settings.model_copy(
             update={"tied": "all"}
         )  # there is no output that it could be untied from
-    # The weights drawn at random here are all replaced; whoever draws next must not notice.
-    with torch.random.fork_rng(devices=[]):
-        model = EncoderOnlyTransformer(settings, vocabulary)
     # What a bare BertModel lacks.
     weights.setdefault(_BIAS, torch.zeros(vocabulary))
     weights.setdefault(f"{_DECODER}.bias", weights[_BIAS])
     weights.setdefault(f"{_FOLLOWS}.weight", torch.zeros(2, settings.d_model))
     weights.setdefault(f"{_FOLLOWS}.bias", torch.zeros(2))
-    hf_folder.take_over(model, _parts(settings), weights, where)
-    return model.eval()
+    return hf_folder.filled(
+        lambda: EncoderOnlyTransformer(settings, vocabulary), _parts(settings), weights, where
+    )
 
 
 def save(model: EncoderOnlyTransformer, folder: str | Path) -> Path:
@@ -98,22 +96,7 @@ def save(model: EncoderOnlyTransformer, folder: str | Path) -> Path:
 def to_weights(model: EncoderOnlyTransformer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Give the configuration and the weights of a BERT; raises as `save`."""
     settings = model.settings
-    theirs = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
-    hf_folder.check_ours(
-        settings,
-        {
-            "norm": ("post",),
-            "norm_kind": ("layer",),
-            "positions": ("learned",),
-            "activation": tuple(theirs),
-            "attention_bias": (True,),
-            "kv_heads": (None, settings.heads),
-            "d_head": (None, settings.d_model // settings.heads),
-            "scale_embeddings": (False,),
-            "embedding_norm": (True,),
-        },
-        "BERT",
-    )
+    hf_folder.check_ours(settings, "BERT", norm="post", embedding_norm=True)
     weights = hf_folder.give(model, _parts(settings))
     if not settings.segments:
         weights["bert.embeddings.token_type_embeddings.weight"] = torch.zeros(2, settings.d_model)
@@ -138,7 +121,7 @@ def to_weights(model: EncoderOnlyTransformer) -> tuple[dict[str, Any], dict[str,
         "num_attention_heads": settings.heads,
         "num_hidden_layers": settings.layers,
         "layer_norm_eps": settings.norm_epsilon,
-        "hidden_act": theirs[settings.activation],
+        "hidden_act": THEIR_ACTIVATIONS[settings.activation],
         "hidden_dropout_prob": settings.dropout,
         "attention_probs_dropout_prob": settings.attention_dropout,
         "max_position_embeddings": settings.maximum_length,

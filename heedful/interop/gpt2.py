@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from heedful.errors import ModelFolderError
 from heedful.interop import hf_folder
-from heedful.interop.hf_folder import ACTIVATIONS, Part, pair
+from heedful.interop.hf_folder import ACTIVATIONS, THEIR_ACTIVATIONS, Part, pair
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer, gpt2_settings
 
 
@@ -70,11 +69,9 @@ def from_weights(
         raise ModelFolderError(
             f"{where}: {hf_folder.CONFIG} lacks {error}, which every GPT-2 has."
         ) from error
-    # The weights drawn at random here are all replaced; whoever draws next must not notice.
-    with torch.random.fork_rng(devices=[]):
-        model = DecoderOnlyTransformer(settings, vocabulary, vocabulary)
-    hf_folder.take_over(model, _parts(settings), weights, where)
-    return model.eval()
+    return hf_folder.filled(
+        lambda: DecoderOnlyTransformer(settings, vocabulary, vocabulary), _parts(settings), weights, where
+    )
 
 
 def save(model: DecoderOnlyTransformer, folder: str | Path) -> Path:
@@ -89,22 +86,7 @@ def save(model: DecoderOnlyTransformer, folder: str | Path) -> Path:
 def to_weights(model: DecoderOnlyTransformer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Give the configuration and the weights of a GPT-2; raises as `save`."""
     settings = model.settings
-    theirs = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
-    hf_folder.check_ours(
-        settings,
-        {
-            "norm": ("pre",),
-            "norm_kind": ("layer",),
-            "positions": ("learned",),
-            "activation": tuple(theirs),
-            "attention_bias": (True,),
-            "kv_heads": (None, settings.heads),
-            "d_head": (None, settings.d_model // settings.heads),
-            "scale_embeddings": (False,),
-            "output_bias": (False,),
-        },
-        "GPT-2",
-    )
+    hf_folder.check_ours(settings, "GPT-2", norm="pre", output_bias=False)
     config = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -115,7 +97,7 @@ def to_weights(model: DecoderOnlyTransformer) -> tuple[dict[str, Any], dict[str,
         "n_layer": settings.layers,
         "n_positions": 2 * settings.maximum_length,
         "layer_norm_epsilon": settings.norm_epsilon,
-        "activation_function": theirs[settings.activation],
+        "activation_function": THEIR_ACTIVATIONS[settings.activation],
         "resid_pdrop": settings.dropout,
         "embd_pdrop": settings.dropout,
         "attn_pdrop": settings.attention_dropout,

@@ -8,7 +8,7 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 from heedful import durable
 from heedful.errors import ModelFolderError
-from heedful.tasks.model_folder import stored_once
+from heedful.models.settings import StackSettings
+from heedful.tasks.model_folder import Model, read_json, stored_once
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh", "relu": "relu"}
 """Their names of activations, and ours."""
+THEIR_ACTIVATIONS = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,16 @@ def write(folder: str | Path, config: Mapping[str, Any], weights: Mapping[str, T
     return folder
 
 
-def take_over(model: nn.Module, parts: Iterable[Part], weights: Mapping[str, Tensor], where: str) -> None:
-    """Put their weights into our model. Raises ModelFolderError for one that is missing or has another shape."""
+def filled(
+    make: Callable[[], Model], parts: Iterable[Part], weights: Mapping[str, Tensor], where: str
+) -> Model:
+    """Make a model of ours with their weights, in evaluation mode.
+
+    Raises ModelFolderError for a weight that is missing or has another shape.
+    """
+    # The weights drawn at random here are all replaced; whoever draws next must not notice.
+    with torch.random.fork_rng(devices=[]):
+        model = make()
     ours = stored_once(model)
     left = set(ours)
     for part in parts:
@@ -123,6 +133,7 @@ def take_over(model: nn.Module, parts: Iterable[Part], weights: Mapping[str, Ten
         left.discard(part.ours)
     if left:
         raise ValueError(f"Nothing was said of {', '.join(sorted(left))}.")
+    return model.eval()
 
 
 def give(model: nn.Module, parts: Iterable[Part]) -> dict[str, Tensor]:
@@ -154,8 +165,24 @@ def check(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]], wh
             )
 
 
-def check_ours(settings: Any, expected: Mapping[str, tuple[Any, ...]], what: str) -> None:
-    """Refuse settings of ours that `what` does not have. Raises ModelFolderError, naming all of them."""
+def check_ours(settings: StackSettings, what: str, norm: str, **others: Any) -> None:
+    """Refuse settings of ours that `what`, a BERT or a GPT-2, does not have.
+
+    norm, others: the value that a setting must have, beside those that are alike in both
+
+    Raises ModelFolderError, naming all that are wrong.
+    """
+    expected = {
+        "norm": (norm,),
+        "norm_kind": ("layer",),
+        "positions": ("learned",),
+        "activation": tuple(THEIR_ACTIVATIONS),
+        "attention_bias": (True,),
+        "kv_heads": (None, settings.heads),
+        "d_head": (None, settings.d_model // settings.heads),
+        "scale_embeddings": (False,),
+        **{key: (value,) for key, value in others.items()},
+    }
     wrong = [
         f"{key} = {getattr(settings, key)!r} (must be {' or '.join(map(repr, values))})"
         for key, values in expected.items()
@@ -166,12 +193,7 @@ def check_ours(settings: Any, expected: Mapping[str, tuple[Any, ...]], what: str
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelFolderError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{path} is not JSON, or cut short: {error}.") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ModelFolderError(f"{path} is not the {path.name} of a model.")
     return content

@@ -30,10 +30,7 @@ class AttendedSource:
 
     def select(self, rows: Tensor) -> "AttendedSource":
         """Keep, reorder or repeat hypotheses. Those of one source share its row if each source has as many."""
-        sources, counts = (rows // self.sharing).unique_consecutive(return_counts=True)
-        sharing = int(counts.max()) if len(rows) else 1
-        if len(rows) != sharing * len(sources):
-            sources, sharing = rows // self.sharing, 1
+        sources, sharing = kept_sources(rows, self.sharing)
         if torch.equal(sources, torch.arange(len(self.lengths), device=rows.device)):
             return replace(self, sharing=sharing)
         lengths = self.lengths.index_select(0, sources)
@@ -42,3 +39,13 @@ class AttendedSource:
     def queries(self, states: Tensor) -> Tensor:
         """One query for each hypothesis, (hypotheses, width) -> (sources, sharing, width)."""
         return states.unflatten(0, (-1, self.sharing))
+
+
+def kept_sources(rows: Tensor, sharing: int) -> tuple[Tensor, int]:
+    """Give the sources of hypotheses `rows`, of which `sharing` had one in common, and how many have one now.
+
+    Hypotheses beside each other share a source if each source has as many of them; else each has its own.
+    """
+    sources, counts = (rows // sharing).unique_consecutive(return_counts=True)
+    together = int(counts.max()) if len(rows) else 1
+    return (sources, together) if len(rows) == together * len(sources) else (rows // sharing, 1)

@@ -22,9 +22,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from heedful.layers import Dropout, Embedding, embedding_table, normalization
+from heedful.layers import Dropout, Embedding, normalization
 from heedful.layers.convolution import Convolution
 from heedful.models.face import SequenceToSequence
+from heedful.models.tying import Tied, tie_output, word_tables
 from heedful.settings import Settings
 from heedful.text.special import PAD
 
@@ -45,9 +46,7 @@ class ByteNetSettings(Settings):
     kernel: int = Field(default=3, ge=1, description="positions that a convolution sees")
     unfold_factor: float = Field(default=1.2, ge=0, description="a of t^ = a |s| + b, the source's length")
     unfold_add: float = Field(default=0.0, ge=0, description="b of t^ = a |s| + b")
-    tied: Literal["all", "target", "none"] = Field(
-        default="none", description="which embeddings share the output's matrix"
-    )
+    tied: Tied = Field(default="none", description="which embeddings share the output's matrix")
     # The paper has none, for 4.5 million pairs.
     dropout: float = Field(default=0.0, ge=0, lt=1, description="on embeddings and on what each block adds")
     # There are no positions to run out of; this bounds memory.
@@ -80,15 +79,9 @@ class ByteNet(SequenceToSequence):
 
     def __init__(self, settings: ByteNetSettings, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
-        if settings.tied == "all" and source_vocabulary != target_vocabulary:
-            raise ValueError(
-                f"tied='all' needs one vocabulary, got {source_vocabulary} source and {target_vocabulary} target "
-                "tokens; use a joint tokenizer or tied='target'."
-            )
         self.settings, self.maximum_length = settings, settings.maximum_length
         width = settings.d_model
-        target_table = embedding_table(target_vocabulary, width)
-        source_table = target_table if settings.tied == "all" else embedding_table(source_vocabulary, width)
+        source_table, target_table = word_tables(settings.tied, source_vocabulary, target_vocabulary, width)
         self.source_embedding = Embedding(source_table, "none", settings.maximum_length, settings.dropout)
         self.target_embedding = Embedding(target_table, "none", settings.maximum_length, settings.dropout)
         self.encoder = _stack(settings, causal=False)
@@ -96,10 +89,7 @@ class ByteNet(SequenceToSequence):
         self.final_norm, self.final = normalization("layer", width), _map(width, width)
         self.output = nn.Linear(width, target_vocabulary)
         nn.init.zeros_(self.output.bias)
-        if settings.tied == "none":
-            nn.init.normal_(self.output.weight, std=width**-0.5)
-        else:
-            self.output.weight = target_table.weight
+        tie_output(self.output, target_table, settings.tied)
 
     def unfolded(self, lengths: Tensor) -> Tensor:
         """|s| -> t^ = a |s| + b, rounded down, but at least |s|: integers of any shape."""

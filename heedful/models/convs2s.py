@@ -31,6 +31,7 @@ from heedful.layers.gradient import scale_gradient
 from heedful.layers.weight_normalization import WeightNormLinear, Weights, weights_of
 from heedful.models.attended_source import AttendedSource
 from heedful.models.face import SequenceToSequence
+from heedful.models.tying import Tied, word_tables
 from heedful.settings import Settings
 from heedful.text.special import PAD
 
@@ -64,9 +65,7 @@ class ConvS2SSettings(Settings):
         description="blocks of the decoder",
     )
     # The output's rows are then those of a lookup table, and not normalised.
-    tied: Literal["all", "target", "none"] = Field(
-        default="none", description="which embeddings share the output's matrix"
-    )
+    tied: Tied = Field(default="none", description="which embeddings share the output's matrix")
     # 0.1 on WMT's large sets, 0.2 on the small one of section 5.1.
     dropout: float = Field(
         default=0.2, ge=0, lt=1, description="on embeddings, on the input of each block, before the output"
@@ -100,15 +99,11 @@ class ConvS2S(SequenceToSequence):
 
     def __init__(self, settings: ConvS2SSettings, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
-        if settings.tied == "all" and source_vocabulary != target_vocabulary:
-            raise ValueError(
-                f"tied='all' needs one vocabulary, got {source_vocabulary} source and {target_vocabulary} target "
-                "tokens; use a joint tokenizer or tied='target'."
-            )
         self.settings, self.maximum_length = settings, settings.maximum_length
         width, dropout = settings.d_model, settings.dropout
-        target_table = nn.Embedding(target_vocabulary, width)
-        source_table = target_table if settings.tied == "all" else nn.Embedding(source_vocabulary, width)
+        source_table, target_table = word_tables(
+            settings.tied, source_vocabulary, target_vocabulary, width, nn.Embedding
+        )
         self.source_embedding = _embedding(source_table, settings)
         self.target_embedding = _embedding(target_table, settings)
         self.encoder = Encoder(width, settings.encoder_blocks, dropout)
@@ -156,14 +151,9 @@ class Encoder(nn.Module):
 
     def __init__(self, d_model: int, groups: tuple[BlockSettings, ...], dropout: float) -> None:
         super().__init__()
-        blocks = _written_out(groups)
-        widths = [blocks[0][0], *(width for width, _ in blocks)]
-        self.into = projection(d_model, widths[0], dropout)
-        self.blocks = nn.ModuleList(
-            Block(before, width, kernel, dropout, causal=False)
-            for before, (width, kernel) in zip(widths, blocks, strict=False)
-        )
-        self.out = projection(widths[-1], d_model)
+        self.into = projection(d_model, groups[0].width, dropout)
+        self.blocks = nn.ModuleList(Block(*sizes, dropout, causal=False) for sizes in _written_out(groups))
+        self.out = projection(groups[-1].width, d_model)
 
     def forward(self, e: Tensor, real: Tensor) -> Tensor:
         """e (batch, length, d_model), real (batch, length, 1): what is no padding -> z (batch, length, d_model)."""
@@ -178,14 +168,9 @@ class Decoder(nn.Module):
 
     def __init__(self, d_model: int, groups: tuple[BlockSettings, ...], dropout: float) -> None:
         super().__init__()
-        blocks = _written_out(groups)
-        widths = [blocks[0][0], *(width for width, _ in blocks)]
-        self.into = projection(d_model, widths[0], dropout)
-        self.blocks = nn.ModuleList(
-            DecoderBlock(before, width, kernel, dropout, d_model)
-            for before, (width, kernel) in zip(widths, blocks, strict=False)
-        )
-        self.out = projection(widths[-1], d_model)
+        self.into = projection(d_model, groups[0].width, dropout)
+        self.blocks = nn.ModuleList(DecoderBlock(*sizes, dropout, d_model) for sizes in _written_out(groups))
+        self.out = projection(groups[-1].width, d_model)
         self.dropout = Dropout(dropout)
 
     def forward(
@@ -262,9 +247,13 @@ def projection(in_features: int, out_features: int, dropout: float = 0.0) -> Wei
     return WeightNormLinear(in_features, out_features, math.sqrt((1 - dropout) / in_features))
 
 
-def _written_out(groups: tuple[BlockSettings, ...]) -> list[tuple[int, int]]:
-    """Width and kernel of each block."""
-    return [(group.width, group.kernel) for group in groups for _ in range(group.layers)]
+def _written_out(groups: tuple[BlockSettings, ...]) -> list[tuple[int, int, int]]:
+    """Of each block the width before it, its own, and its kernel."""
+    blocks = [group for group in groups for _ in range(group.layers)]
+    return [
+        (before.width, block.width, block.kernel)
+        for before, block in zip(blocks[:1] + blocks, blocks, strict=False)
+    ]
 
 
 def _embedding(table: nn.Embedding, settings: ConvS2SSettings) -> Embedding:

@@ -22,10 +22,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from heedful.attention import KeyValue, masks
+from heedful.attention.positions import document_positions
 from heedful.layers import Embedding, TransformerStack, embedding_table
 from heedful.layers.initialization import draw_normal
 from heedful.models.face import SequenceToSequence
 from heedful.models.settings import StackSettings
+from heedful.models.tying import tie_output
 from heedful.text.special import PAD
 
 
@@ -175,10 +177,7 @@ class DecoderOnlyTransformer(SequenceToSequence):
         self.output = nn.Linear(width, target_vocabulary, bias=settings.output_bias)
         if settings.output_bias:
             nn.init.zeros_(self.output.bias)
-        if settings.tied == "none":
-            nn.init.normal_(self.output.weight, std=width**-0.5)
-        else:
-            self.output.weight = table.weight
+        tie_output(self.output, table, settings.tied)
         if settings.deviation is not None:
             draw_normal(self, settings.deviation, settings.layers)
 
@@ -241,9 +240,7 @@ class DecoderOnlyTransformer(SequenceToSequence):
         mask = masks.causal()
         if documents is not None:
             mask = mask & masks.document(documents)
-            # Where documents begin, and the last such place up to each token.
-            begins = documents.diff(prepend=documents[:, :1]) != 0
-            positions = positions - (positions * begins).cummax(1).values
+            positions = document_positions(documents)
         x, _ = self.decoder(self.embedding(tokens, positions), positions, mask=mask, keep=False)
         return x
 

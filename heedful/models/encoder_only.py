@@ -22,9 +22,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from heedful.attention import masks
+from heedful.attention.positions import document_positions
 from heedful.layers import Activation, Embedding, TransformerStack, embedding_table, normalization
 from heedful.layers.initialization import draw_normal
 from heedful.models.settings import StackSettings
+from heedful.models.tying import tie_output
 from heedful.text.special import PAD
 
 # Of the transformation before the output; a gate has no place there.
@@ -119,10 +121,7 @@ class EncoderOnlyTransformer(nn.Module):
             self.transform = nn.Sequential(nn.Linear(width, width), activation, norm())
         self.output = nn.Linear(width, vocabulary)
         nn.init.zeros_(self.output.bias)
-        if settings.tied == "none":
-            nn.init.normal_(self.output.weight, std=width**-0.5)
-        else:
-            self.output.weight = table.weight
+        tie_output(self.output, table, settings.tied)
         self.pooler = nn.Linear(width, width) if settings.next_sentence else None
         self.next_sentence = nn.Linear(width, 2) if settings.next_sentence else None
         if settings.deviation is not None:
@@ -144,9 +143,7 @@ class EncoderOnlyTransformer(nn.Module):
         mask = masks.not_padding(tokens, PAD)
         if documents is not None:
             mask = mask & masks.document(documents)
-            # Where documents begin, and the last such place up to each token.
-            begins = documents.diff(prepend=documents[:, :1]) != 0
-            positions = positions - (positions * begins).cummax(1).values
+            positions = document_positions(documents)
         vectors, _ = self.encoder(
             self.embedding(tokens, positions, segments), positions, mask=mask, keep=False
         )

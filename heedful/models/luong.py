@@ -42,12 +42,12 @@ from heedful.attention import (
     masks,
 )
 from heedful.layers.dropout import Dropout
-from heedful.layers.embedding import embedding_table
 from heedful.layers.recurrent import Hidden, RecurrentCell, last, pick, reversal
 from heedful.layers.repeated import RepeatedLinear
 from heedful.layers.word_vectors import WordVectors
 from heedful.models.attended_source import AttendedSource
-from heedful.models.face import SequenceToSequence
+from heedful.models.recurrent import RecurrentModel
+from heedful.models.tying import Tied, word_tables
 from heedful.settings import Settings
 from heedful.text.special import PAD
 
@@ -74,7 +74,7 @@ class LuongSettings(Settings):
     )
     window: int = Field(default=10, ge=1, description="local: D, how far the window reaches to either side")
     input_feeding: bool = Field(default=True, description="give the last attentional vector to the next step")
-    tied: Literal["all", "target", "none"] = Field(
+    tied: Tied = Field(
         default="none", description="which embeddings share the output's matrix; needs d_embedding = d_hidden"
     )
     start: Literal["paper", "glorot"] = Field(
@@ -134,20 +134,14 @@ class DecoderState:
         )
 
 
-class Luong(SequenceToSequence):
+class Luong(RecurrentModel):
     """Encoder, attention and decoder; see `SequenceToSequence` for what it can be asked."""
 
     def __init__(self, settings: LuongSettings, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
-        if settings.tied == "all" and source_vocabulary != target_vocabulary:
-            raise ValueError(
-                f"tied='all' needs one vocabulary, got {source_vocabulary} source and {target_vocabulary} target "
-                "tokens; use a joint tokenizer or tied='target'."
-            )
         self.settings, self.maximum_length = settings, settings.maximum_length
         width, hidden = settings.d_embedding, settings.d_hidden
-        target_table = embedding_table(target_vocabulary, width)
-        source_table = target_table if settings.tied == "all" else embedding_table(source_vocabulary, width)
+        source_table, target_table = word_tables(settings.tied, source_vocabulary, target_vocabulary, width)
         self.source_words = WordVectors(source_table, norm=False, dropout=settings.dropout)
         self.target_words = WordVectors(target_table, norm=False, dropout=settings.dropout)
         widths = [width] + [hidden] * (settings.layers - 1)
@@ -188,10 +182,6 @@ class Luong(SequenceToSequence):
                 # A batch may be padded beyond its longest source.
                 return Location(hidden, settings.maximum_length, longer="ignore")
 
-    def source_attention(self) -> list[str]:
-        """There is one attention, or none."""
-        return [] if self.attention is None else ["attention"]
-
     def encode(self, source: Tensor) -> Memory:
         """source (batch, source_length) -> the states of the top layer and all last states."""
         lengths = (source != PAD).sum(1)
@@ -217,16 +207,6 @@ class Luong(SequenceToSequence):
         if self.attention is not None:
             source = AttendedSource.of(self.attention.project(memory.states), memory.lengths)
         return DecoderState(memory.final, torch.zeros_like(memory.final[-1][0]), source)
-
-    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """tokens (hypotheses,) -> logits (hypotheses, vocabulary) and the state after them."""
-        features, new = self._read(tokens.unsqueeze(0), state)
-        return self.output(features.squeeze(0)), new
-
-    def features(self, source: Tensor, target: Tensor) -> Tensor:
-        """source (batch, source_length), target (batch, target_length) -> (batch, target_length, d_hidden)."""
-        features, _ = self._read(target.t(), self.start(self.encode(source)))
-        return features.transpose(0, 1)
 
     def _read(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Read tokens (length, hypotheses) -> h~ (length, hypotheses, d_hidden) and the state after them."""

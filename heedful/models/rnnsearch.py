@@ -29,13 +29,13 @@ from torch import Tensor, nn
 
 from heedful.attention import Additive, Attention
 from heedful.layers.dropout import Dropout
-from heedful.layers.embedding import embedding_table
 from heedful.layers.normalization import normalization
 from heedful.layers.recurrent import CellKind, Hidden, RecurrentCell, last, pick, reversal
 from heedful.layers.repeated import RepeatedLinear
 from heedful.layers.word_vectors import WordVectors
 from heedful.models.attended_source import AttendedSource
-from heedful.models.face import SequenceToSequence
+from heedful.models.recurrent import RecurrentModel
+from heedful.models.tying import Tied, word_tables
 from heedful.settings import Settings
 from heedful.text.special import PAD
 
@@ -61,7 +61,7 @@ class RNNsearchSettings(Settings):
     readout_state: Literal["before", "after"] = Field(
         default="before", description="the readout takes s_{i-1}, as printed, or s_i"
     )
-    tied: Literal["all", "target", "none"] = Field(
+    tied: Tied = Field(
         default="none",
         description="which embeddings share the output's matrix; needs d_readout = d_embedding",
     )
@@ -114,20 +114,14 @@ class DecoderState:
         return DecoderState(hidden, self.source.select(rows))
 
 
-class RNNsearch(SequenceToSequence):
+class RNNsearch(RecurrentModel):
     """Encoder, attention and decoder; see `SequenceToSequence` for what it can be asked."""
 
     def __init__(self, settings: RNNsearchSettings, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
-        if settings.tied == "all" and source_vocabulary != target_vocabulary:
-            raise ValueError(
-                f"tied='all' needs one vocabulary, got {source_vocabulary} source and {target_vocabulary} target "
-                "tokens; use a joint tokenizer or tied='target'."
-            )
         self.settings, self.maximum_length = settings, settings.maximum_length
         width, hidden, norm = settings.d_embedding, settings.d_hidden, settings.layer_norm
-        target_table = embedding_table(target_vocabulary, width)
-        source_table = target_table if settings.tied == "all" else embedding_table(source_vocabulary, width)
+        source_table, target_table = word_tables(settings.tied, source_vocabulary, target_vocabulary, width)
         self.source_words = WordVectors(source_table, norm, settings.embedding_dropout)
         self.target_words = WordVectors(target_table, norm, settings.embedding_dropout)
         self.forwards = RecurrentCell(settings.cell, width, hidden)
@@ -168,10 +162,6 @@ class RNNsearch(SequenceToSequence):
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def source_attention(self) -> list[str]:
-        """There is one attention, or none."""
-        return [] if self.attention is None else ["attention"]
-
     def encode(self, source: Tensor) -> Memory:
         """source (batch, source_length) -> annotations and what the decoder begins with."""
         lengths = (source != PAD).sum(1)
@@ -195,16 +185,6 @@ class RNNsearch(SequenceToSequence):
         return DecoderState(
             hidden, AttendedSource.of(self.attention.project(memory.annotations), memory.lengths)
         )
-
-    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """tokens (hypotheses,) -> logits (hypotheses, vocabulary) and the state after them."""
-        features, new = self._read(tokens.unsqueeze(0), state)
-        return self.output(features.squeeze(0)), new
-
-    def features(self, source: Tensor, target: Tensor) -> Tensor:
-        """source (batch, source_length), target (batch, target_length) -> (batch, target_length, l)."""
-        features, _ = self._read(target.t(), self.start(self.encode(source)))
-        return features.transpose(0, 1)
 
     def _read(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Read tokens (length, hypotheses) -> t_i (length, hypotheses, l) and the state after them."""

@@ -13,12 +13,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from heedful.attention import KeyValue, masks
-from heedful.layers import Embedding, TransformerStack, embedding_table
+from heedful.layers import Embedding, TransformerStack
+from heedful.models.attended_source import kept_sources
 from heedful.models.face import SequenceToSequence
 from heedful.models.settings import StackSettings
+from heedful.models.tying import Tied, tie_output, word_tables
 from heedful.text.special import PAD
-
-Tied = Literal["all", "target", "none"]
 
 
 class TransformerSettings(StackSettings):
@@ -62,10 +62,7 @@ class DecoderState:
     def select(self, rows: Tensor) -> "DecoderState":
         """Keep, reorder or repeat hypotheses. Those of one source share its memory if each source has as many."""
         past = None if self.past is None else [layer.select(rows) for layer in self.past]
-        sources, counts = (rows // self.sharing).unique_consecutive(return_counts=True)
-        sharing = int(counts.max()) if len(rows) else 1
-        if len(rows) != sharing * len(sources):
-            sources, sharing = rows // self.sharing, 1
+        sources, sharing = kept_sources(rows, self.sharing)
         memory, mask = self.memory, self.memory_mask
         if not torch.equal(sources, torch.arange(len(mask), device=rows.device)):
             memory = [layer.select(sources) for layer in memory]
@@ -78,15 +75,9 @@ class Transformer(SequenceToSequence):
 
     def __init__(self, settings: TransformerSettings, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
-        if settings.tied == "all" and source_vocabulary != target_vocabulary:
-            raise ValueError(
-                f"tied='all' needs one vocabulary, got {source_vocabulary} source and {target_vocabulary} target "
-                "tokens; use a joint tokenizer or tied='target'."
-            )
         self.settings, self.maximum_length = settings, settings.maximum_length
         width = settings.d_model
-        target_table = embedding_table(target_vocabulary, width)
-        source_table = target_table if settings.tied == "all" else embedding_table(source_vocabulary, width)
+        source_table, target_table = word_tables(settings.tied, source_vocabulary, target_vocabulary, width)
         embedding = {
             "positions": settings.positions,
             "maximum_length": settings.maximum_length,
@@ -103,10 +94,7 @@ class Transformer(SequenceToSequence):
             shape, settings.decoder_layers, cross=True, relative="before" if relative else "no"
         )
         self.output = nn.Linear(width, target_vocabulary, bias=False)
-        if settings.tied == "none":
-            nn.init.normal_(self.output.weight, std=width**-0.5)
-        else:
-            self.output.weight = target_table.weight
+        tie_output(self.output, target_table, settings.tied)
 
     def encode(self, source: Tensor) -> Memory:
         """source (batch, source_length) -> the encoder's vectors."""
