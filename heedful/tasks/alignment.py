@@ -27,6 +27,7 @@ from heedful.errors import HeedfulError
 from heedful.models.face import SequenceToSequence
 from heedful.settings import Settings
 from heedful.tasks.answer import Alignment
+from heedful.text import byte_level
 from heedful.text.special import SPECIAL_TOKENS, START, UNKNOWN
 from heedful.text.tokenizer import Tokenizer
 from heedful.text.vocabulary import BYTE_TOKENS
@@ -164,6 +165,8 @@ def _size(tokenizer: Tokenizer, token: int) -> int:
     if token < len(SPECIAL_TOKENS):
         return int(token == UNKNOWN)
     (piece,) = tokenizer.pieces([token])
+    if tokenizer.settings.kind == "byte-bpe":
+        return len(b"".join(byte_level.spelt(piece).split()))
     return 1 if piece in _BYTES else len("".join(piece.replace(SPACE, " ").split()).encode())
 
 

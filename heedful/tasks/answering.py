@@ -22,7 +22,7 @@ from heedful.data.documents import TextSettings
 from heedful.data.reading import WITHOUT_SPLIT, reading_set
 from heedful.data.squad import Question, check_questions, folds, questions_table, read_squad
 from heedful.durable import write_text
-from heedful.errors import DataError, RecipeError
+from heedful.errors import DataError
 from heedful.evaluation import Score
 from heedful.evaluation.answers import (
     METRICS,
@@ -36,11 +36,11 @@ from heedful.models.encoder import longest
 from heedful.models.span_reader import SpanReader, best_spans
 from heedful.objectives import Loss
 from heedful.settings import Settings
-from heedful.tasks.asked_texts import Cut, ReadingBatch, batch, encode, like_lengths
-from heedful.tasks.face import Listener, Objective, Task
+from heedful.tasks.asked_texts import Cut, ReadingBatch, batch, encode
+from heedful.tasks.face import Listener, Objective, Task, require_metric
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import TOKENIZER
-from heedful.tasks.pretrained import read_pretrained
+from heedful.tasks.rows import like_lengths
 from heedful.tasks.shuffled import ShuffledBatches
 from heedful.text.places import Pieces, words
 from heedful.text.tokenizer import Tokenizer
@@ -150,10 +150,7 @@ class AnsweringSettings(FineTuningSettings):
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         """See `TaskSettings`."""
-        if metric not in METRICS:
-            raise RecipeError(
-                f"There is no metric {metric!r} of answers cut out of a text; the metrics are {', '.join(METRICS)}."
-            )
+        require_metric(metric, METRICS, "answers cut out of a text")
         return False
 
 
@@ -216,7 +213,7 @@ class Answering(Task):
     def validation_batches(self) -> Iterator[ReadingBatch]:
         """The windows of the validation questions, once."""
         rows = self.rows["validation"]
-        for chosen in like_lengths(rows, _TOGETHER):
+        for chosen in like_lengths([len(row.tokens) for row in rows], _TOGETHER):
             yield batch([rows[place] for place in chosen], self.questions["validation"], own=False)
 
     def loss(self, model: SpanReader, batch: ReadingBatch, objective: Objective) -> Loss:
@@ -304,10 +301,8 @@ class Answering(Task):
         return self._tests
 
     def _tokenizer(self, train: Sequence[Question]) -> Tokenizer:
-        if self.settings.init is not None:
-            return read_pretrained(self.settings.init).tokenizer
         texts = dict.fromkeys(text for question in train for text in (question.context, question.text))
-        return Tokenizer.train((line for text in texts for line in text.split("\n")), self.settings.tokenizer)
+        return self.settings.tokenizer_of(line for text in texts for line in text.split("\n"))
 
 
 class BestAnswer(NamedTuple):
@@ -334,7 +329,7 @@ def best_answers(
     device = str(model.output.weight.device)
     spans = [(-np.inf, 0, 0)] * len(questions)
     none = [np.inf] * len(questions)
-    for chosen in like_lengths(rows, _TOGETHER):
+    for chosen in like_lengths([len(row.tokens) for row in rows], _TOGETHER):
         some = [rows[place] for place in chosen]
         these = batch(some, questions, own=True).to(device)
         starts, ends = model(these.texts, these.segments, these.begins, these.closes)

@@ -22,16 +22,7 @@ from heedful.models.span_reader import SpanReader
 from heedful.settings import Settings
 from heedful.tasks.answering import AnsweringSettings, best_answers
 from heedful.tasks.asked_texts import Cut
-from heedful.tasks.model_folder import (
-    TOKENIZER,
-    ModelConfig,
-    find,
-    place,
-    read_config,
-    read_model,
-    read_tokenizer,
-    writing,
-)
+from heedful.tasks.model_folder import TOKENIZER, ModelConfig, opened, read_model, read_tokenizer, write
 from heedful.text.places import Pieces
 from heedful.text.tokenizer import Tokenizer
 
@@ -183,9 +174,7 @@ def save(
         threshold=threshold,
         trained=dict(trained or {}),
     )
-    with writing(folder, config, model) as new:
-        tokenizer.save(new / TOKENIZER)
-    return place(folder)
+    return write(folder, config, model, tokenizer)
 
 
 def load(path: str | Path, device: str = "auto") -> Answerer:
@@ -195,8 +184,7 @@ def load(path: str | Path, device: str = "auto") -> Answerer:
 
     Raises ModelFolderError for everything that is missing, damaged, of another format, or does not belong together.
     """
-    folder = find(path)
-    config = read_config(folder, AnsweringConfig)
+    folder, config = opened(path, AnsweringConfig)
     tokenizer = read_tokenizer(folder, config.vocabulary)
     model = read_model(folder, lambda: SpanReader(Encoder(config.model, config.vocabulary)))
     return Answerer(model, tokenizer, config.windows, config.threshold, resolve_device(device))

@@ -6,21 +6,20 @@ beginning `stride` pieces after the one before, so that an answer cut by one win
 that window only in which it has most around it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from heedful.data.squad import Question
-from heedful.tasks.shuffled import padded
+from heedful.tasks.rows import RowBatch, padded
 from heedful.text.places import Pieces, Place, spaced, words
 from heedful.text.special import END, PAD, START
 
 _AROUND = 3  # START, END, END
-_TENSORS = ("texts", "segments", "begins", "closes", "starts", "ends")
 _LONGEST_WORD = 32  # pieces of a word that are read
 
 
@@ -141,7 +140,7 @@ def _answer_words(question: Question, places: Sequence[Place]) -> tuple[int | No
 
 
 @dataclass(frozen=True)
-class ReadingBatch:
+class ReadingBatch(RowBatch):
     """Windows of texts with their questions.
 
     texts, segments, begins, closes: as `heedful.models.span_reader.SpanReader` takes them, (batch, length)
@@ -160,26 +159,6 @@ class ReadingBatch:
     places: list[str]
     tokens: int
     epoch: int
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return tuple(getattr(self, name) for name in _TENSORS)
-
-    def _with(self, tensors: Iterable[Tensor]) -> Self:
-        return replace(self, **dict(zip(_TENSORS, tensors, strict=True)))
-
-    def to(self, device: str) -> Self:
-        """The same batch on a device."""
-        return self._with(each.to(device) for each in self._tensors())
-
-    def split(self, parts: int) -> list[Self]:
-        """Cut it into at most so many parts."""
-        size = -(-len(self) // parts)
-        return [
-            self._with(part) for part in zip(*(each.split(size) for each in self._tensors()), strict=True)
-        ]
 
     def first(self, count: int) -> str:
         """Name its first questions."""
@@ -208,10 +187,3 @@ def batch(rows: Sequence[Row], questions: Sequence[Question], own: bool, epoch: 
         len(rows),
         epoch,
     )
-
-
-def like_lengths(rows: Sequence[Row], size: int) -> Iterator[np.ndarray]:
-    """All windows once, those of like length together."""
-    order = np.argsort([len(row.tokens) for row in rows], kind="stable")
-    for first in range(0, len(order), size):
-        yield order[first : first + size]

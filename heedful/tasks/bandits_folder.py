@@ -16,7 +16,7 @@ from heedful.data.environments import BanditSettings, MarkovSettings, WorldSetti
 from heedful.errors import DataError
 from heedful.machine import resolve_device
 from heedful.models.snail import PolicySnail, PolicySnailSettings
-from heedful.tasks.model_folder import ModelConfig, find, read_config, read_model, writing
+from heedful.tasks.model_folder import ModelConfig, opened, read_model, write
 
 
 class ActingConfig(ModelConfig):
@@ -139,8 +139,7 @@ def make(settings: PolicySnailSettings, world: BanditSettings | MarkovSettings) 
 
 def save(folder: str | Path, model: PolicySnail, world: Any, trained: Mapping[str, Any]) -> None:
     """Write a model folder; raises ModelFolderError where it cannot be written."""
-    with writing(folder, ActingConfig(model=model.settings, world=world, trained=dict(trained)), model):
-        pass
+    write(folder, ActingConfig(model=model.settings, world=world, trained=dict(trained)), model)
 
 
 def read(path: str | Path) -> PolicySnail:
@@ -155,6 +154,5 @@ def load(path: str | Path, device: str = "auto") -> Agent:
 
 
 def _read(path: str | Path) -> tuple[PolicySnail, ActingConfig]:
-    folder = find(path)
-    config = read_config(folder, ActingConfig)
+    folder, config = opened(path, ActingConfig)
     return read_model(folder, lambda: make(config.model, config.world)), config

@@ -21,7 +21,7 @@ from heedful.data.labelled import Labelled, LabelledSettings, read_labelled
 from heedful.data.labelled_check import check_labelled, labelled_table, number
 from heedful.data.labelled_named import FOLDS, labelled_named
 from heedful.durable import write_text
-from heedful.errors import DataError, RecipeError
+from heedful.errors import DataError
 from heedful.evaluation import Score
 from heedful.evaluation.classification import OF_LABELS, OF_NUMBERS, scores, value
 from heedful.evaluation.confidence import SEED
@@ -32,10 +32,9 @@ from heedful.objectives.classification import balanced, class_loss, number_loss
 from heedful.settings import Settings
 from heedful.tasks.classification_folder import ClassificationConfig, Scale, TextClassifier, load, save
 from heedful.tasks.classifying import Answered, TextBatch, TextBatches
-from heedful.tasks.face import Listener, Objective, Task
+from heedful.tasks.face import Listener, Objective, Task, require_metric
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import TOKENIZER
-from heedful.tasks.pretrained import read_pretrained
 from heedful.tasks.windows import Reading, Texts
 from heedful.text.tokenizer import Tokenizer
 
@@ -136,11 +135,7 @@ class ClassificationSettings(FineTuningSettings):
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         """See `TaskSettings`."""
-        known = {**OF_LABELS, **OF_NUMBERS}
-        if metric not in known:
-            raise RecipeError(
-                f"There is no metric {metric!r} of classification; the metrics are {', '.join(known)}."
-            )
+        require_metric(metric, {**OF_LABELS, **OF_NUMBERS}, "classification")
         return metric == "rmse"
 
 
@@ -260,7 +255,7 @@ class Classification(Task):
         return scores(self.settings.metrics, found, right)
 
     def _prepare(self, report: Path) -> None:
-        data, settings = self.settings.data, self.settings
+        data = self.settings.data
         train, validation, tests = self._splits()
         if validation is None:
             train, validation = _held_out(train, data.held_out, data.labels == "classes")
@@ -273,12 +268,8 @@ class Classification(Task):
             if not values.std() > 0:
                 raise DataError("All training examples have one number: there is nothing to learn.")
             scale = {"mean": float(values.mean()), "deviation": float(values.std())}
-        if settings.init is not None:
-            tokenizer = read_pretrained(settings.init).tokenizer
-        else:
-            both = (text for one in train for text in (one.text, one.second) if text is not None)
-            tokenizer = Tokenizer.train(both, settings.tokenizer)
-        tokenizer.save(self.folder / TOKENIZER)
+        both = (text for one in train for text in (one.text, one.second) if text is not None)
+        self.settings.tokenizer_of(both).save(self.folder / TOKENIZER)
         files = {name: f"test.{place}.jsonl" for place, name in enumerate(tests)}
         for name, examples in parts.items():
             file = self.folder / files.get(name, f"{name}.jsonl")

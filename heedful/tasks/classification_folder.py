@@ -22,7 +22,8 @@ from heedful.machine import resolve_device
 from heedful.models.classifier import Classifier, HeadSettings
 from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.settings import Settings
-from heedful.tasks.model_folder import TOKENIZER, ModelConfig, find, place, read_config, read_model, writing
+from heedful.tasks.model_folder import TOKENIZER, ModelConfig, opened, read_model, write
+from heedful.tasks.rows import like_lengths
 from heedful.tasks.windows import Reading, Texts
 from heedful.text.tokenizer import Tokenizer
 
@@ -165,10 +166,8 @@ class TextClassifier:
     @torch.inference_mode()
     def _classify(self, texts: Sequence[tuple[str, str | None]]) -> list[Classified]:
         read = Texts(texts, self.reading)
-        order = np.argsort(read.size, kind="stable")
         answers: dict[int, Classified] = {}
-        for start in range(0, len(order), _TOGETHER):
-            rows = order[start : start + _TOGETHER]
+        for rows in like_lengths(read.size, _TOGETHER):
             tokens, segments, of = read.tensors(rows)
             moved = None if segments is None else segments.to(self.device)
             logits = self.model(tokens.to(self.device), moved, of.to(self.device)).double().cpu()
@@ -189,9 +188,7 @@ class TextClassifier:
 
 def save(folder: str | Path, model: Classifier, config: ClassificationConfig, tokenizer: Tokenizer) -> Path:
     """Write a model folder, in place of one that is there; give its path. Raises ModelFolderError."""
-    with writing(folder, config, model) as new:
-        tokenizer.save(new / TOKENIZER)
-    return place(folder)
+    return write(folder, config, model, tokenizer)
 
 
 def load(path: str | Path, device: str = "auto") -> TextClassifier:
@@ -201,8 +198,7 @@ def load(path: str | Path, device: str = "auto") -> TextClassifier:
 
     Raises ModelFolderError for everything that is missing, damaged, of another format, or does not belong together.
     """
-    folder = find(path)
-    config = read_config(folder, ClassificationConfig)
+    folder, config = opened(path, ClassificationConfig)
     if bool(config.labels) == (config.scale is not None):
         raise ModelFolderError(f"{folder}: a classifier has labels, or a scale of numbers; one of the two.")
     tokenizer = Tokenizer.load(folder / TOKENIZER)

@@ -1,20 +1,20 @@
 """Batches of texts with what is to be said of them: the number of a label, or a number."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from heedful.tasks.rows import RowBatch, like_lengths
+from heedful.tasks.shuffled import ShuffledBatches
 from heedful.tasks.windows import Texts
-
-_POOL = 50  # batches whose texts are sorted by length together
 
 
 @dataclass(frozen=True)
-class TextBatch:
+class TextBatch(RowBatch):
     """Texts with their answers.
 
     words, segments: tokens of their windows, (windows, length); texts: which text each is of, (windows,)
@@ -35,30 +35,17 @@ class TextBatch:
     def __len__(self) -> int:
         return len(self.answers)
 
-    def to(self, device: str) -> Self:
-        """The same batch on a device."""
-        segments = None if self.segments is None else self.segments.to(device)
-        moved = self.words.to(device), segments, self.texts.to(device), self.answers.to(device)
-        return type(self)(*moved, self.places, self.tokens, self.epoch)
-
-    def split(self, parts: int) -> list[Self]:
-        """Cut it into at most so many parts, each of whole texts."""
-        size = -(-len(self) // parts)
-        cut: list[Self] = []
-        for first in range(0, len(self), size):
-            windows = (self.texts >= first) & (self.texts < first + size)
-            cut.append(
-                type(self)(
-                    self.words[windows],
-                    None if self.segments is None else self.segments[windows],
-                    self.texts[windows] - first,
-                    self.answers[first : first + size],
-                    self.places[first : first + size],
-                    self.tokens,
-                    self.epoch,
-                )
-            )
-        return cut
+    def rows(self, which: slice) -> Self:
+        """Some of its texts, with all of their windows."""
+        windows = (self.texts >= which.start) & (self.texts < which.stop)
+        return replace(
+            self,
+            words=self.words[windows],
+            segments=None if self.segments is None else self.segments[windows],
+            texts=self.texts[windows] - which.start,
+            answers=self.answers[which],
+            places=self.places[which],
+        )
 
     def first(self, count: int) -> str:
         """Name its first texts."""
@@ -66,14 +53,11 @@ class TextBatch:
 
     def twice(self) -> Self:
         """The windows of every text two times, for two draws of dropout; the answers once."""
-        return type(self)(
-            self.words.repeat(2, 1),
-            None if self.segments is None else self.segments.repeat(2, 1),
-            torch.cat((self.texts, self.texts + len(self))),
-            self.answers,
-            self.places,
-            self.tokens,
-            self.epoch,
+        return replace(
+            self,
+            words=self.words.repeat(2, 1),
+            segments=None if self.segments is None else self.segments.repeat(2, 1),
+            texts=torch.cat((self.texts, self.texts + len(self))),
         )
 
 
@@ -108,48 +92,20 @@ class Answered:
 
     def all(self, together: int) -> Iterator[TextBatch]:
         """All texts once, those of one length together."""
-        order = np.argsort(self.texts.size, kind="stable")
-        for first in range(0, len(self), together):
-            yield self.batch(order[first : first + together])
+        return map(self.batch, like_lengths(self.texts.size, together))
 
 
-class TextBatches:
+class TextBatches(ShuffledBatches[TextBatch]):
     """The texts again and again, each epoch in an order of its own, texts of nearly one length in a batch.
 
     size: texts of a batch; windows: of a text at most, drawn anew in every epoch; None: all
     """
 
     def __init__(self, answered: Answered, size: int, seed: int, windows: int | None = None) -> None:
-        self.answered, self.size, self.seed, self.windows = answered, size, seed, windows
-        self.epoch, self.at = 0, 0
-        self._order = self._shuffled()
+        super().__init__(answered.texts.size, size, seed, self._drawn, together=50)
+        self.answered, self.windows = answered, windows
 
-    def __next__(self) -> TextBatch:
-        if self.at >= len(self._order):
-            self.epoch, self.at = self.epoch + 1, 0
-            self._order = self._shuffled()
-        rows = self._order[self.at]
-        self.at += 1
-        draw = np.random.default_rng((self.seed, self.epoch, self.at))
-        return self.answered.batch(rows, self.epoch, self.windows, draw)
-
-    def state(self) -> dict[str, Any]:
-        """Where it stands."""
-        return {"epoch": self.epoch, "at": self.at}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.epoch, self.at = state["epoch"], state["at"]
-        self._order = self._shuffled()
-
-    def _shuffled(self) -> list[np.ndarray]:
-        """The rows of every batch of this epoch."""
-        draw = np.random.default_rng((self.seed, self.epoch))
-        order = draw.permutation(len(self.answered))
-        lengths = self.answered.texts.size
-        batches: list[np.ndarray] = []
-        for first in range(0, len(order), _POOL * self.size):
-            pool = order[first : first + _POOL * self.size]
-            pool = pool[np.argsort(lengths[pool], kind="stable")]
-            batches += [pool[start : start + self.size] for start in range(0, len(pool), self.size)]
-        return [batches[number] for number in draw.permutation(len(batches))]
+    def _drawn(self, rows: np.ndarray, epoch: int) -> TextBatch:
+        # `at` already counts this batch.
+        draw = np.random.default_rng((self.seed, epoch, self.at))
+        return self.answered.batch(rows, epoch, self.windows, draw)

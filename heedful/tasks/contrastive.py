@@ -24,7 +24,7 @@ from torch import Tensor
 from heedful.data.corpus import CorpusSettings, read_pairs
 from heedful.data.documents import TextSettings, read_documents
 from heedful.durable import write_text
-from heedful.errors import DataError, RecipeError
+from heedful.errors import DataError
 from heedful.evaluation import Score
 from heedful.evaluation.confidence import RESAMPLES, SEED, bootstrap_values, interval
 from heedful.evaluation.vectors import nearest
@@ -34,12 +34,12 @@ from heedful.objectives.contrastive import alignment, contrastive_loss, uniformi
 from heedful.settings import Settings
 from heedful.tasks.contrastive_folder import load, save
 from heedful.tasks.embedding import Embedder
-from heedful.tasks.face import Listener, Objective, Task
+from heedful.tasks.face import Listener, Objective, Task, require_metric
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import TOKENIZER
-from heedful.tasks.pretrained import read_pretrained
 from heedful.tasks.readers import of_encoder
-from heedful.tasks.shuffled import ShuffledBatches, padded
+from heedful.tasks.rows import padded
+from heedful.tasks.shuffled import ShuffledBatches
 from heedful.text.special import END, PAD, START
 from heedful.text.tokenizer import Tokenizer
 
@@ -98,10 +98,7 @@ class ContrastiveSettings(FineTuningSettings):
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         """See `TaskSettings`."""
-        if metric not in METRICS:
-            raise RecipeError(
-                f"There is no metric {metric!r} of contrastive training; the metrics are {', '.join(METRICS)}."
-            )
+        require_metric(metric, METRICS, "contrastive training")
         return METRICS[metric]
 
 
@@ -243,12 +240,7 @@ class Contrastive(Task):
             f"{len(train):,} texts to train on, {len(validation):,} pairs to validate with; {repeated:,} that were "
             "there already are left out."
         )
-        tokenizer = (
-            Tokenizer.train((text for pair in train for text in pair), self.settings.tokenizer)
-            if self.settings.init is None
-            else read_pretrained(self.settings.init).tokenizer
-        )
-        tokenizer.save(self.folder / TOKENIZER)
+        self.settings.tokenizer_of(text for pair in train for text in pair).save(self.folder / TOKENIZER)
         for name, pairs in (("train", train), ("validation", validation)):
             lines = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
             write_text(self.folder / f"{name}.jsonl", lines)

@@ -15,7 +15,7 @@ from heedful.models.encoder import EncoderSettings
 from heedful.models.sentence_encoder import SentenceEncoder, TextPooling
 from heedful.tasks.embedding import Embedder
 from heedful.tasks.embedding import load as load_embedder
-from heedful.tasks.model_folder import TOKENIZER, ModelConfig, place, writing
+from heedful.tasks.model_folder import TOKENIZER, ModelConfig, write
 from heedful.text.tokenizer import Tokenizer
 
 
@@ -61,9 +61,7 @@ def save(
         projection=model.output is not None,
         trained=dict(trained),
     )
-    with writing(folder, config, model) as new:
-        tokenizer.save(new / TOKENIZER)
-    return place(folder)
+    return write(folder, config, model, tokenizer)
 
 
 def load(path: str | Path, device: str = "auto") -> Embedder:

@@ -6,13 +6,14 @@ can be asked stands in `heedful.tasks.registry`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from rich.table import Table
 from torch import nn
 
+from heedful.errors import RecipeError
 from heedful.evaluation import Score
 from heedful.objectives import Loss
 from heedful.settings import Settings
@@ -59,6 +60,12 @@ class TaskSettings(Settings):
     def lower_is_better(cls, metric: str) -> bool:
         """Whether a lower value of a metric is better; RecipeError, with the nearest, if the task has no such one."""
         raise NotImplementedError
+
+
+def require_metric(metric: str, known: Collection[str], of: str) -> None:
+    """Raise RecipeError, with the metrics that there are, for one that is not among them."""
+    if metric not in known:
+        raise RecipeError(f"There is no metric {metric!r} of {of}; the metrics are {', '.join(known)}.")
 
 
 class Batch(Protocol):

@@ -10,7 +10,7 @@ number of examples a class, drawn anew for each.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -29,6 +29,7 @@ from heedful.objectives import Loss, smoothed_cross_entropy
 from heedful.settings import Settings
 from heedful.tasks import few_shot_folder
 from heedful.tasks.face import Objective, Task, TaskSettings
+from heedful.tasks.rows import RowBatch
 
 NAMES = ("omniglot",)
 PARTS = ("train", "validation", "test")
@@ -102,7 +103,7 @@ class FewShotSettings(TaskSettings):
 
 
 @dataclass(frozen=True)
-class Episodes:
+class Episodes(RowBatch):
     """A batch of episodes, of one number of shots.
 
     examples (episodes, ways * shots, 28, 28) and queries (episodes, queries, 28, 28): ink as uint8
@@ -117,28 +118,9 @@ class Episodes:
     epoch: int
     number: int
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: str) -> "Episodes":
-        """See `heedful.tasks.face.Batch`."""
-        return self._each(lambda tensor: tensor.to(device))
-
-    def split(self, parts: int) -> "list[Episodes]":
-        """See `heedful.tasks.face.Batch`."""
-        size = -(-len(self) // parts)
-        return [
-            self._each(lambda tensor, first=first: tensor[first : first + size])
-            for first in range(0, len(self), size)
-        ]
-
     def first(self, count: int) -> str:
         """See `heedful.tasks.face.Batch`."""
         return f"the episodes of batch {self.number}"
-
-    def _each(self, change: Any) -> "Episodes":
-        names = ("examples", "labels", "queries", "answers")
-        return replace(self, **{name: change(getattr(self, name)) for name in names})
 
 
 def draw(

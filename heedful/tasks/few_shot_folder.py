@@ -21,7 +21,7 @@ from heedful.data.images import Ink
 from heedful.errors import DataError
 from heedful.machine import resolve_device
 from heedful.models.snail import FewShotSnail, FewShotSnailSettings
-from heedful.tasks.model_folder import ModelConfig, find, read_config, read_model, writing
+from heedful.tasks.model_folder import ModelConfig, opened, read_model, write
 
 
 class FewShotConfig(ModelConfig):
@@ -146,8 +146,7 @@ def save(folder: str | Path, model: FewShotSnail, ink: Ink, trained: Mapping[str
     config = FewShotConfig(
         model=model.settings, ways=model.ways, shots=model.shots, ink=ink, trained=dict(trained)
     )
-    with writing(folder, config, model):
-        pass
+    write(folder, config, model)
 
 
 def read(path: str | Path) -> FewShotSnail:
@@ -162,8 +161,7 @@ def load(path: str | Path, device: str = "auto") -> Namer:
 
 
 def _read(path: str | Path) -> tuple[FewShotSnail, FewShotConfig]:
-    folder = find(path)
-    config = read_config(folder, FewShotConfig)
+    folder, config = opened(path, FewShotConfig)
     return read_model(folder, lambda: FewShotSnail(config.model, config.ways, config.shots)), config
 
 

@@ -7,6 +7,7 @@ With `init`, model and tokenizer are those of the folder, and a recipe need not 
 dropouts count. Without it the encoder begins anew, as the recipe's `model` says.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from heedful.models.encoder import Encoder, EncoderOnlySettings, EncoderSettings
 from heedful.tasks.face import TaskSettings
 from heedful.tasks.pretrained import read_pretrained
 from heedful.text.settings import TokenizerSettings
+from heedful.text.tokenizer import Tokenizer
 
 _DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 
@@ -83,6 +85,12 @@ class FineTuningSettings(TaskSettings):
         elif self.look_beside:
             model.encoder.look_beside(self.look_beside)
         model.freeze(self.freeze)
+
+    def tokenizer_of(self, texts: Iterable[str]) -> Tokenizer:
+        """The tokenizer of `init`; without it, one that is learnt from texts."""
+        if self.init is not None:
+            return read_pretrained(self.init).tokenizer
+        return Tokenizer.train(texts, self.tokenizer)
 
     def encoder(self, vocabulary: int, word_dropout: float = 0.0) -> Encoder:
         """A new encoder, its weights from PyTorch's random generator."""

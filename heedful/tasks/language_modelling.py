@@ -22,12 +22,11 @@ from pydantic import Field, model_validator
 from torch.nn.functional import cross_entropy
 
 from heedful.data.packing import TrainingWindows, WindowBatch, evaluation_windows
-from heedful.errors import RecipeError
 from heedful.evaluation import Score
 from heedful.evaluation.perplexity import METRICS, language_scores, metric_value
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
 from heedful.objectives import Loss, smoothed_cross_entropy
-from heedful.tasks.face import Objective, TaskSettings
+from heedful.tasks.face import Objective, TaskSettings, require_metric
 from heedful.tasks.text_streams import TextData, TextTask
 from heedful.text import TokenizerSettings
 from heedful.text.special import PAD
@@ -81,8 +80,7 @@ class LanguageSettings(TaskSettings):
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         """See `TaskSettings`."""
-        if metric not in METRICS:
-            raise RecipeError(f"There is no metric {metric!r} of text; the metrics are {', '.join(METRICS)}.")
+        require_metric(metric, METRICS, "text")
         return True
 
 

@@ -24,12 +24,10 @@ from heedful.tasks.model_folder import (
     CONFIG,
     TOKENIZER,
     ModelConfig,
-    find,
-    place,
-    read_config,
+    opened,
     read_model,
     read_tokenizer,
-    writing,
+    write,
 )
 from heedful.text import Tokenizer
 from heedful.text.special import START, UNKNOWN
@@ -221,9 +219,7 @@ def save(
         begins=begins,
         trained=dict(trained or {}),
     )
-    with writing(folder, config, model) as new:
-        tokenizer.save(new / TOKENIZER)
-    return place(folder)
+    return write(folder, config, model, tokenizer)
 
 
 def load(
@@ -237,8 +233,7 @@ def load(
     Raises ModelFolderError for everything that is missing, damaged, of another format, or does not belong together, and
     HeedfulError for an engine that there is not.
     """
-    folder = find(path)
-    config = read_config(folder, LanguageConfig)
+    folder, config = opened(path, LanguageConfig)
     tokenizer = read_tokenizer(folder, config.vocabulary)
     if config.window > 2 * config.model.maximum_length:
         raise ModelFolderError(

@@ -22,12 +22,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from heedful.data.packing import TrainingWindows, evaluation_windows
-from heedful.errors import RecipeError
 from heedful.evaluation import Score
 from heedful.evaluation.confidence import RESAMPLES, SEED, bootstrap_values, interval
 from heedful.models.encoder_only import EncoderOnlySettings, EncoderOnlyTransformer
 from heedful.objectives import Loss, smoothed_cross_entropy
-from heedful.tasks.face import Objective, TaskSettings
+from heedful.tasks.face import Objective, TaskSettings, require_metric
 from heedful.tasks.masking import MaskedBatch, MaskedBatches, Masking, MaskingSettings, masked
 from heedful.tasks.text_streams import TextData, TextTask
 from heedful.text.settings import TokenizerSettings
@@ -94,10 +93,7 @@ class MaskedSettings(TaskSettings):
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         """See `TaskSettings`."""
-        if metric not in METRICS:
-            raise RecipeError(
-                f"There is no metric {metric!r} of guessed words; the metrics are {', '.join(METRICS)}."
-            )
+        require_metric(metric, METRICS, "guessed words")
         return metric not in _HIGHER_IS_BETTER
 
 

@@ -16,16 +16,7 @@ from pydantic import Field
 from heedful.errors import DataError, ModelFolderError
 from heedful.machine import resolve_device
 from heedful.models.encoder_only import EncoderOnlySettings, EncoderOnlyTransformer
-from heedful.tasks.model_folder import (
-    CONFIG,
-    TOKENIZER,
-    ModelConfig,
-    find,
-    place,
-    read_config,
-    read_model,
-    writing,
-)
+from heedful.tasks.model_folder import CONFIG, TOKENIZER, ModelConfig, opened, read_model, write
 from heedful.text import Tokenizer
 from heedful.text.special import END, MASK, START
 from heedful.text.words import SPACE
@@ -206,9 +197,7 @@ def save(
 ) -> Path:
     """Write a model folder, in place of one that is there; give its path. Raises ModelFolderError."""
     config = MaskedConfig(model=model.settings, vocabulary=len(tokenizer), trained=dict(trained or {}))
-    with writing(folder, config, model) as new:
-        tokenizer.save(new / TOKENIZER)
-    return place(folder)
+    return write(folder, config, model, tokenizer)
 
 
 def load(path: str | Path, device: str = "auto") -> MaskFiller:
@@ -218,8 +207,7 @@ def load(path: str | Path, device: str = "auto") -> MaskFiller:
 
     Raises ModelFolderError for everything that is missing, damaged, of another format, or does not belong together.
     """
-    folder = find(path)
-    config = read_config(folder, MaskedConfig)
+    folder, config = opened(path, MaskedConfig)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     if len(tokenizer) != config.vocabulary or not tokenizer.settings.mask:
         raise ModelFolderError(

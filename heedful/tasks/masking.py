@@ -28,6 +28,7 @@ from torch import Tensor
 from heedful.data.packing import TrainingWindows, WindowBatch
 from heedful.data.token_stream import TokenStream
 from heedful.settings import Settings
+from heedful.tasks.rows import RowBatch
 from heedful.text.special import END, MASK, PAD, START
 from heedful.text.tokenizer import Tokenizer
 
@@ -58,7 +59,7 @@ class MaskingSettings(Settings):
 
 
 @dataclass(frozen=True)
-class MaskedBatch:
+class MaskedBatch(RowBatch):
     """Windows with words to guess.
 
     inputs: tokens (windows, length)
@@ -81,33 +82,14 @@ class MaskedBatch:
     epoch: int
     starts: Sequence[int]
 
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def to(self, device: str) -> Self:
-        """The same batch on a device."""
-        return (
-            self
-            if device == "cpu"
-            else replace(self, **{k: v.to(device) for k, v in self._tensors().items()})
-        )
-
-    def split(self, parts: int) -> list[Self]:
-        """Cut it into at most so many parts."""
-        size = -(-len(self) // parts)
-        rows = [slice(first, first + size) for first in range(0, len(self), size)]
-        return [
-            replace(self, starts=self.starts[each], **{k: v[each] for k, v in self._tensors().items()})
-            for each in rows
-        ]
+    def rows(self, which: slice) -> Self:
+        """Some of its windows."""
+        return replace(super().rows(which), starts=self.starts[which])
 
     def first(self, count: int) -> str:
         """Name its first windows."""
         length = self.inputs.shape[1]
         return ", ".join(f"tokens {start:,} to {start + length:,}" for start in self.starts[:count])
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
 
 class Masking:

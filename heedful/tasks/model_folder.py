@@ -96,6 +96,16 @@ def writing(folder: str | Path, config: ModelConfig, model: nn.Module) -> Iterat
         raise ModelFolderError(f"The model folder {folder} cannot be written: {reason}.") from error
 
 
+def write(
+    folder: str | Path, config: ModelConfig, model: nn.Module, tokenizer: Tokenizer | None = None
+) -> Path:
+    """Write a model folder, with a tokenizer or with nothing of the task's own, as `writing` does; give its path."""
+    with writing(folder, config, model) as new:
+        if tokenizer is not None:
+            tokenizer.save(new / TOKENIZER)
+    return place(folder)
+
+
 def place(folder: str | Path) -> Path:
     """Give the absolute path of a folder as a person names it."""
     return Path(folder).expanduser().absolute()
@@ -106,8 +116,7 @@ def add_scores(path: str | Path, config: type[ModelConfig], scores: Mapping[str,
 
     Raises ModelFolderError as reading and writing do.
     """
-    folder = find(path)
-    there = read_config(folder, config)
+    folder, there = opened(path, config)
     told = there.model_copy(update={"trained": {**there.trained, SCORES: dict(scores)}})
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
@@ -122,6 +131,12 @@ def add_scores(path: str | Path, config: type[ModelConfig], scores: Mapping[str,
 def name_of_task(path: str | Path) -> str:
     """Give the task that the model of a folder is for. Raises ModelFolderError as reading does."""
     return str(_content_of(find(path) / CONFIG).get("task"))
+
+
+def opened(path: str | Path, kind: type[Config]) -> tuple[Path, Config]:
+    """Give the model folder that `path` means and what its config.json says; raises as `find` and `read_config`."""
+    folder = find(path)
+    return folder, read_config(folder, kind)
 
 
 def read_config(folder: Path, kind: type[Config]) -> Config:
@@ -183,6 +198,16 @@ def read_tokenizer(folder: Path, entries: int) -> Tokenizer:
     return tokenizer
 
 
+def read_json(path: Path) -> Any:
+    """Give what a file of JSON holds. Raises ModelFolderError for one that is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelFolderError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{path} is not JSON, or cut short: {error}.") from error
+
+
 def find(path: str | Path) -> Path:
     """Give the model folder that `path` means: itself, or, of a run folder, the model in it.
 
@@ -226,12 +251,7 @@ def _content(config: ModelConfig) -> str:
 
 def _content_of(path: Path) -> dict[str, Any]:
     """What config.json holds, if it is heedful's and of this format."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelFolderError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{path} is not JSON, or cut short: {error}.") from error
+    content = read_json(path)
     if not isinstance(content, dict) or "format" not in content or "heedful" not in content:
         raise ModelFolderError(f"{path} is not of a heedful model: it has no 'format' and 'heedful'.")
     if content["format"] != FORMAT:

@@ -22,14 +22,14 @@ from torch import Tensor
 from heedful.data.babi import Question, check_stories, normal, read_questions, stories_table
 from heedful.data.babi_files import TASKS, babi_file
 from heedful.durable import write_text
-from heedful.errors import DataError, RecipeError
+from heedful.errors import DataError
 from heedful.evaluation import Score
 from heedful.evaluation.confidence import RESAMPLES, SEED, bootstrap_values, interval
 from heedful.models.memn2n import MemN2N, MemN2NSettings
 from heedful.models.memories import MemoryModel
 from heedful.objectives import Loss
 from heedful.settings import Settings
-from heedful.tasks.face import Listener, Objective, Task, TaskSettings
+from heedful.tasks.face import Listener, Objective, Task, TaskSettings, require_metric
 from heedful.tasks.recalling import (
     ModelSettings,
     QuestionBatch,
@@ -99,10 +99,7 @@ class RecallSettings(TaskSettings):
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         """See `TaskSettings`."""
-        if metric not in METRICS:
-            raise RecipeError(
-                f"There is no metric {metric!r} of answers; the metrics are {', '.join(METRICS)}."
-            )
+        require_metric(metric, METRICS, "answers")
         return metric != "accuracy"
 
 

@@ -18,7 +18,7 @@ from heedful.data.babi import Fact, Question, parse_babi, parse_json, words
 from heedful.errors import DataError, ModelFolderError
 from heedful.machine import resolve_device
 from heedful.models.memories import MemoryModel
-from heedful.tasks.model_folder import CONFIG, ModelConfig, find, place, read_config, read_model, writing
+from heedful.tasks.model_folder import CONFIG, ModelConfig, opened, place, read_model, writing
 from heedful.tasks.recalling import ModelSettings, Questions, Vocabulary, build, remembered
 
 VOCABULARY = "vocabulary.json"
@@ -180,8 +180,7 @@ def load(path: str | Path, device: str = "auto") -> Answerer:
 
     Raises ModelFolderError for everything that is missing, damaged, of another format, or does not belong together.
     """
-    folder = find(path)
-    config = read_config(folder, RecallConfig)
+    folder, config = opened(path, RecallConfig)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
     if len(vocabulary) != config.vocabulary:
         raise ModelFolderError(

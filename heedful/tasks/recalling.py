@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from heedful.errors import ModelFolderError
 from heedful.models.key_value_memory import KeyValueMemory, KeyValueMemorySettings
 from heedful.models.memn2n import MemN2N, MemN2NSettings
 from heedful.models.memories import Memories, MemoryModel
+from heedful.tasks.rows import RowBatch
 from heedful.text.special import PAD
 
 ModelSettings = MemN2NSettings | KeyValueMemorySettings
@@ -175,7 +176,7 @@ def remembered(question: Question, settings: ModelSettings) -> range | list[int]
 
 
 @dataclass(frozen=True)
-class QuestionBatch:
+class QuestionBatch(RowBatch):
     """Questions with their answers.
 
     memories: what the model reads
@@ -191,23 +192,13 @@ class QuestionBatch:
     tokens: int
     epoch: int
 
-    def __len__(self) -> int:
-        return len(self.answers)
-
     def to(self, device: str) -> Self:
         """The same batch on a device."""
-        return type(self)(
-            self.memories.to(device), self.answers.to(device), self.places, self.tokens, self.epoch
-        )
+        return replace(super().to(device), memories=self.memories.to(device))
 
-    def split(self, parts: int) -> list[Self]:
-        """Cut it into at most so many parts."""
-        size = -(-len(self) // parts)
-        rows = [slice(first, first + size) for first in range(0, len(self), size)]
-        return [
-            type(self)(self.memories.rows(each), self.answers[each], self.places, self.tokens, self.epoch)
-            for each in rows
-        ]
+    def rows(self, which: slice) -> Self:
+        """Some of its questions."""
+        return replace(super().rows(which), memories=self.memories.rows(which))
 
     def first(self, count: int) -> str:
         """Name its first questions."""

@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from heedful.tasks.rows import like_lengths
+
 Made = TypeVar("Made")
-_TOGETHER = 32  # batches that are sorted by length together
 
 
 class ShuffledBatches(Generic[Made]):
@@ -19,12 +20,19 @@ class ShuffledBatches(Generic[Made]):
     lengths: of the examples; size: examples of a batch
     seed: the order is a function of it
     make: gives the batch of some examples, in an epoch counted from 0
+    together: batches that are sorted by length together
     """
 
     def __init__(
-        self, lengths: Sequence[int], size: int, seed: int, make: Callable[[np.ndarray, int], Made]
+        self,
+        lengths: Sequence[int] | np.ndarray,
+        size: int,
+        seed: int,
+        make: Callable[[np.ndarray, int], Made],
+        together: int = 32,
     ) -> None:
         self.lengths, self.size, self.seed, self.make = np.asarray(lengths), size, seed, make
+        self.together = together
         self.epoch, self.at = 0, 0
         self._order = self._batches()
 
@@ -48,18 +56,9 @@ class ShuffledBatches(Generic[Made]):
         """The examples of each batch of this epoch."""
         draw = np.random.default_rng((self.seed, self.epoch))
         order = draw.permutation(len(self.lengths))
-        pool = self.size * _TOGETHER
+        pool = self.size * self.together
         batches: list[np.ndarray] = []
         for first in range(0, len(order), pool):
             some = order[first : first + pool]
-            some = some[np.argsort(self.lengths[some], kind="stable")]
-            batches += [some[at : at + self.size] for at in range(0, len(some), self.size)]
+            batches += [some[chosen] for chosen in like_lengths(self.lengths[some], self.size)]
         return [batches[place] for place in draw.permutation(len(batches))]
-
-
-def padded(rows: Sequence[Sequence[int]], filler: int) -> np.ndarray:
-    """Rows of numbers as one array, (rows, the longest), with `filler` on the right."""
-    array = np.full((len(rows), max(1, *map(len, rows)) if rows else 1), filler, dtype=np.int64)
-    for row, values in zip(array, rows, strict=True):
-        row[: len(values)] = values
-    return array

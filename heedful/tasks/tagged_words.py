@@ -1,15 +1,14 @@
 """From tagged sentences to what a tagger reads: pieces, the first piece of every word, windows, batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from heedful.data.conll import Tagged
-from heedful.tasks.shuffled import padded
+from heedful.tasks.rows import RowBatch, padded
 from heedful.text.places import Pieces, likely_spaced
 from heedful.text.special import END, PAD, START
 
@@ -102,7 +101,7 @@ def encode(
 
 
 @dataclass(frozen=True)
-class TaggingBatch:
+class TaggingBatch(RowBatch):
     """Windows of sentences.
 
     texts: (batch, length), padded with PAD
@@ -120,20 +119,6 @@ class TaggingBatch:
     tokens: int
     epoch: int
 
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def to(self, device: str) -> Self:
-        """The same batch on a device."""
-        texts, firsts, labels = (each.to(device) for each in (self.texts, self.firsts, self.labels))
-        return type(self)(texts, firsts, labels, self.places, self.tokens, self.epoch)
-
-    def split(self, parts: int) -> list[Self]:
-        """Cut it into at most so many parts."""
-        size = -(-len(self) // parts)
-        cut = zip(*(each.split(size) for each in (self.texts, self.firsts, self.labels)), strict=True)
-        return [replace(self, texts=texts, firsts=firsts, labels=labels) for texts, firsts, labels in cut]
-
     def first(self, count: int) -> str:
         """Name its first sentences."""
         return ", ".join(self.places[:count])
@@ -149,10 +134,3 @@ def batch(rows: Sequence[Row], sentences: Sequence[Tagged], epoch: int = 0) -> T
         sum(len(row.firsts) for row in rows),
         epoch,
     )
-
-
-def like_lengths(rows: Sequence[Row], size: int) -> Iterator[np.ndarray]:
-    """All windows once, those of like length together."""
-    order = np.argsort([len(row.tokens) for row in rows], kind="stable")
-    for first in range(0, len(order), size):
-        yield order[first : first + size]

@@ -9,7 +9,7 @@ format: they are guessed from the looks of the tokens, so that an encoder sees t
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from heedful.data.conll import (
 from heedful.data.documents import TextSettings
 from heedful.data.entities import WITHOUT_SPLIT, tagged_set
 from heedful.durable import write_text
-from heedful.errors import DataError, RecipeError
+from heedful.errors import DataError
 from heedful.evaluation import Score
 from heedful.evaluation.spans import METRICS, span_scores, span_value, types_of
 from heedful.models.encoder import longest
@@ -34,12 +34,12 @@ from heedful.models.tagger import Tagger
 from heedful.objectives import Loss
 from heedful.objectives.cross_entropy import smoothed_cross_entropy
 from heedful.settings import Settings
-from heedful.tasks.face import Listener, Objective, Task
+from heedful.tasks.face import Listener, Objective, Task, require_metric
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import TOKENIZER
-from heedful.tasks.pretrained import read_pretrained
+from heedful.tasks.rows import like_lengths
 from heedful.tasks.shuffled import ShuffledBatches
-from heedful.tasks.tagged_words import TaggingBatch, batch, encode, like_lengths
+from heedful.tasks.tagged_words import TaggingBatch, batch, encode
 from heedful.text.places import Pieces, likely_spaced
 from heedful.text.tags import labels
 from heedful.text.tokenizer import Tokenizer
@@ -124,8 +124,7 @@ class TaggingSettings(FineTuningSettings):
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         """See `TaskSettings`."""
-        if metric not in METRICS:
-            raise RecipeError(f"There is no metric {metric!r} of tags; the metrics are {', '.join(METRICS)}.")
+        require_metric(metric, METRICS, "tags")
         return False
 
 
@@ -150,7 +149,7 @@ class Tagging(Task):
             if len(found) == 1:
                 raise DataError("No token of the training data has a tag but O: there is nothing to learn.")
             write_text(self.folder / "labels.json", json.dumps(found, ensure_ascii=False))
-            self._tokenizer(parts["train"]).save(self.folder / TOKENIZER)
+            self.settings.tokenizer_of(map(written, parts["train"])).save(self.folder / TOKENIZER)
             for name in ("train", "validation"):
                 write_text(self.folder / f"{name}.conll", "".join(map(to_lines, parts[name])))
             # Last, because its presence says that all of this is done.
@@ -187,7 +186,7 @@ class Tagging(Task):
     def validation_batches(self) -> Iterator[TaggingBatch]:
         """The validation sentences, once."""
         rows = self.rows["validation"]
-        for chosen in like_lengths(rows, _TOGETHER):
+        for chosen in like_lengths([len(row.tokens) for row in rows], _TOGETHER):
             yield batch([rows[place] for place in chosen], self.sentences["validation"])
 
     def loss(self, model: Tagger, batch: TaggingBatch, objective: Objective) -> Loss:
@@ -256,11 +255,6 @@ class Tagging(Task):
             named = {} if data.name is None else {"test": tagged_set(data.name, data.fold, data.folds).test}
             self._tests = named | {name: read_conll(path) for name, path in data.tests.items()}
         return self._tests
-
-    def _tokenizer(self, train: Sequence[Tagged]) -> Tokenizer:
-        if self.settings.init is not None:
-            return read_pretrained(self.settings.init).tokenizer
-        return Tokenizer.train(map(written, train), self.settings.tokenizer)
 
 
 def written(sentence: Tagged) -> str:

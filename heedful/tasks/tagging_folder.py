@@ -19,17 +19,9 @@ from heedful.data.conll import Tagged
 from heedful.machine import resolve_device
 from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.models.tagger import Tagger
-from heedful.tasks.model_folder import (
-    TOKENIZER,
-    ModelConfig,
-    find,
-    place,
-    read_config,
-    read_model,
-    read_tokenizer,
-    writing,
-)
-from heedful.tasks.tagged_words import batch, encode, like_lengths
+from heedful.tasks.model_folder import TOKENIZER, ModelConfig, opened, read_model, read_tokenizer, write
+from heedful.tasks.rows import like_lengths
+from heedful.tasks.tagged_words import batch, encode
 from heedful.tasks.tagging import TaggerHead
 from heedful.text.places import Pieces, tokens
 from heedful.text.tags import spans
@@ -158,7 +150,7 @@ def emissions(model: Tagger, pieces: Pieces, sentences: Sequence[Tagged]) -> lis
     rows = encode(sentences, pieces, model.encoder.maximum_length)
     device = str(model.output.weight.device)
     found: dict[int, Tensor] = {}
-    for chosen in like_lengths(rows, _WINDOWS):
+    for chosen in like_lengths([len(row.tokens) for row in rows], _WINDOWS):
         these = batch([rows[at] for at in chosen], sentences).to(device)
         for at, scores in zip(chosen.tolist(), model(these.texts, these.firsts).float().cpu(), strict=True):
             found[at] = scores[: len(rows[at].firsts)]
@@ -193,9 +185,7 @@ def save(
         labels=model.labels,
         trained=dict(trained or {}),
     )
-    with writing(folder, config, model) as new:
-        tokenizer.save(new / TOKENIZER)
-    return place(folder)
+    return write(folder, config, model, tokenizer)
 
 
 def load(path: str | Path, device: str = "auto") -> SentenceTagger:
@@ -205,8 +195,7 @@ def load(path: str | Path, device: str = "auto") -> SentenceTagger:
 
     Raises ModelFolderError for everything that is missing, damaged, of another format, or does not belong together.
     """
-    folder = find(path)
-    config = read_config(folder, TaggingConfig)
+    folder, config = opened(path, TaggingConfig)
     tokenizer = read_tokenizer(folder, config.vocabulary)
     model = read_model(
         folder,

@@ -17,7 +17,7 @@ from heedful.decoding.settings import SearchSettings
 from heedful.decoding.shortlist import Shortlist
 from heedful.errors import ModelFolderError, TokenizerError
 from heedful.models import ModelSettings, SequenceToSequence, build
-from heedful.tasks.model_folder import CONFIG, ModelConfig, find, place, read_config, read_model, writing
+from heedful.tasks.model_folder import CONFIG, ModelConfig, opened, place, read_model, writing
 from heedful.tasks.replacing import standing
 from heedful.text.tokenizer import Tokenizer
 
@@ -172,8 +172,7 @@ def load_parts(path: str | Path) -> ModelParts:
     Raises ModelFolderError, with the name of the file or tensor, for everything that is missing, damaged, of another
     format, or does not belong together.
     """
-    folder = find(path)
-    config = read_config(folder, TranslationConfig)
+    folder, config = opened(path, TranslationConfig)
     source, target = _read_tokenizers(folder, config)
     sizes = config.source_vocabulary, config.target_vocabulary
     model = read_model(folder, lambda: build(config.model, *sizes))

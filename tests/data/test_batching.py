@@ -6,7 +6,7 @@ import json
 import tracemalloc
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -194,7 +194,23 @@ def test_order_is_a_function_of_seed_and_epoch(tmp_path: Path) -> None:
 
     assert order(first, 0) != order(first, 1)
     assert order(first, 0) != order(other, 0)
+    # Other pairs meet in a pool.
+    assert set(order(first, 0)[:100]) != set(order(first, 1)[:100])
     assert sorted(order(first, 0)) == sorted(order(other, 0)) == list(range(300))
+
+
+@pytest.mark.parametrize("shapes", ["grid", "exact"])
+def test_batches_are_in_no_order_of_length_and_pairs_in_none_of_the_corpus(
+    tmp_path: Path, shapes: Literal["grid", "exact"]
+) -> None:
+    store = make_store(tmp_path / "a", [(length, length) for length in (5, 10, 20)] * 400)
+    taken = epochs(Batches([(store, 1.0)], BatchSettings(tokens=64, shapes=shapes), seed=0), 1)
+    widths = [batch.source.shape[1] for batch in taken]
+    assert len(widths) > 250
+    assert abs(np.corrcoef(widths, range(len(widths)))[0, 1]) < 0.2  # three standard deviations
+    batch_of = {pair: number for number, batch in enumerate(taken) for pair in batch.pairs.tolist()}
+    # The next pair of the same length; by chance some 14 are in the same batch.
+    assert sum(batch_of[pair] == batch_of[pair + 3] for pair in range(1197)) < 60
 
 
 @in_tmp_path
@@ -292,6 +308,23 @@ def test_with_an_expansion_the_count_is_of_the_epoch_so_far(tmp_path: Path) -> N
     assert sorted(at_the_end[0][TOO_LONG].examples) == [3, 4]
     assert at_the_end[0][OVER_BUDGET] == LeftOut(1, (9,))
     assert at_the_end[1] == {OVER_BUDGET: LeftOut(1, (9,))}
+
+
+def test_who_goes_back_to_the_beginning_of_a_pool_counts_what_it_leaves_out_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a", [(1, 1)] * 20)
+    batches = Batches(
+        [(store, 1.0)], BatchSettings(tokens=8), 0, lambda ids, side, key: [4] * (9 if key[2] == 3 else 2)
+    )
+    begin = batches.state()
+    for _ in range(2):
+        batches.restore(begin)
+        assert batches.left_out == {}
+        next(batches)
+        assert batches.left_out == {OVER_BUDGET: LeftOut(1, (3,))}
+        within = batches.state()
+    batches.restore(within)
+    next(batches)
+    assert batches.left_out == {OVER_BUDGET: LeftOut(1, (3,))}
 
 
 def test_expansion_gets_its_pair_and_is_padded_as_ids_are(tmp_path: Path) -> None:

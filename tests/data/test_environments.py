@@ -13,7 +13,9 @@ def worlds(settings, count=2000, seed=1):
 
 @pytest.mark.parametrize("settings", [BanditSettings(), MarkovSettings(episodes=2)])
 def test_the_same_draw_gives_the_same_worlds(settings):
-    first, again = worlds(settings, 6), worlds(settings, 6)
+    first, again, other = worlds(settings, 6), worlds(settings, 6), worlds(settings, 6, seed=2)
+    assert not torch.equal(first.means, other.means)
+    assert not torch.equal(first.luck, other.luck)
     state = first.start()
     action = torch.tensor([0, 1, 2, 3, 4, 0])
     for time in range(first.length):

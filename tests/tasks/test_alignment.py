@@ -13,7 +13,7 @@ from heedful.errors import DataError, HeedfulError
 from heedful.models import LuongSettings, RNNsearchSettings
 from heedful.tasks import AlignmentSettings, Translator
 from heedful.tasks.alignment import NO_WORD, align_words, cross_attention, words_of_tokens
-from heedful.text import END, PAD, START, Tokenizer, TokenizerSettings
+from heedful.text import END, PAD, START, Tokenizer, TokenizerSettings, byte_level
 from tests.tasks.small_model import ENGLISH, GERMAN, SETTINGS, random_model
 
 LONG = " ".join(ENGLISH)
@@ -116,6 +116,18 @@ def test_tokens_belong_to_the_words_that_they_spell(kind):
     for number, word in enumerate(text.split()):
         mine = [token for token, of in zip(ids, words, strict=True) if of == number]
         assert mine == [token for token in tokenizer.encode(word) if tokenizer.pieces([token]) != ["▁"]]
+
+
+def test_bytes_of_a_character_belong_to_its_word():
+    settings = TokenizerSettings(kind="byte-bpe", vocabulary_size=270, min_frequency=1)
+    tokenizer = Tokenizer.train(ENGLISH, settings, "en")
+    text = "I saw a very small café at the sea, é 猫は 🐈 là où Zoë was"
+    ids = tokenizer.encode(text)
+    found = dict.fromkeys(range(len(text.split())), b"")
+    for piece, word in zip(tokenizer.pieces(ids), words_of_tokens(tokenizer, ids, text), strict=True):
+        if word != NO_WORD:
+            found[word] += byte_level.spelt(piece).strip()
+    assert [spelt.decode(errors="replace") for spelt in found.values()] == text.split()
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\t"), max_size=30))

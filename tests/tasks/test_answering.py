@@ -20,13 +20,9 @@ from heedful.tasks.face import Plain
 from heedful.tasks.registry import config_of, settings_of, task_of
 from heedful.text.places import words
 from heedful.text.special import END, START
+from tests.tasks.small_runs import Said
 
 PEOPLE, THINGS = ("Ann", "Bob", "Carla", "Dee"), ("red", "blue", "green", "wide", "small")
-
-
-class Said(list):
-    def say(self, message):
-        self.append(message)
 
 
 def squad(count, seed=0):

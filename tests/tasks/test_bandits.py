@@ -3,17 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 import heedful
 from heedful.data.environments import BanditSettings, MarkovSettings, draw
 from heedful.errors import DataError, RecipeError
 from heedful.tasks import bandits_folder, strategies
 from heedful.tasks.bandits import Acting, ActingSettings, WorldStream, play
-from heedful.training.progress import Progress
 from heedful.training.recipe import read, recipe_of
-from heedful.training.run import Run
-from heedful.training.trainer import Trainer
+from tests.tasks.small_runs import train
 
 SMALL = {
     "d_input": 8,
@@ -21,16 +18,6 @@ SMALL = {
     "blocks": [{"kind": "convolution", "filters": 4}, {"kind": "attention", "d_key": 8, "d_value": 8}],
 }
 PROCESS = {"kind": "markov", "states": 3, "actions": 2, "horizon": 4, "episodes": 2}
-
-
-class Quiet(Progress):
-    def __init__(self, stop_at=None):
-        super().__init__(Console(quiet=True))
-        self.stop_at = stop_at
-
-    def step(self, step):
-        if step == self.stop_at:
-            raise InterruptedError
 
 
 def recipe(world, **training):
@@ -53,22 +40,13 @@ def recipe(world, **training):
     )
 
 
-def train(folder, chosen, stop_at=None):
-    run, quiet = Run(folder), Quiet(stop_at)
-    task = Acting(chosen, run.data, quiet)
-    task.prepare()
-    trainer = Trainer(chosen.training, task, run, quiet)
-    trainer.train()
-    return task, trainer
-
-
 @pytest.mark.parametrize("world", [{"kind": "bandit", "arms": 3, "pulls": 5}, PROCESS])
 def test_a_killed_training_goes_on_bit_for_bit_and_its_folder_acts(world, tmp_path):
     chosen = recipe(world)
-    _, whole = train(tmp_path / "whole", chosen)
+    _, whole = train(Acting, tmp_path / "whole", chosen)
     with pytest.raises(InterruptedError):
-        train(tmp_path / "killed", chosen, stop_at=5)
-    task, resumed = train(tmp_path / "killed", chosen)
+        train(Acting, tmp_path / "killed", chosen, stop_at=5)
+    task, resumed = train(Acting, tmp_path / "killed", chosen)
     state = resumed.model.state_dict()
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(state[name], tensor), name
@@ -173,5 +151,5 @@ def test_an_agent_learns_to_explore(tmp_path):
     chosen = chosen.model_copy(
         update={"data": chosen.data.model_copy(update={"worlds": 256, "validation_worlds": 4000})}
     )
-    _, trainer = train(tmp_path, chosen)
+    _, trainer = train(Acting, tmp_path, chosen)
     assert trainer.best > 1.6

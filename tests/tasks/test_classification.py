@@ -13,15 +13,11 @@ from heedful.errors import DataError, ModelFolderError
 from heedful.tasks.classification import Classification, ClassificationSettings
 from heedful.tasks.face import Plain
 from heedful.tasks.registry import TASKS, config_of, load, settings_of, task_of
+from tests.tasks.small_runs import Said
 
 GOOD, BAD = ("good", "fine", "lovely"), ("bad", "dull", "awful")
 FILLER = ["the", "film", "was", "a", "story", "of", "two", "people", "in", "rome"]
 MODEL = {"d_model": 16, "d_ff": 16, "heads": 2, "layers": 1, "norm": "pre", "maximum_length": 16}
-
-
-class Said(list):
-    def say(self, message):
-        self.append(message)
 
 
 def sentence(draw: random.Random, positive: bool, length: int) -> str:

@@ -14,19 +14,15 @@ from heedful.tasks.face import Plain
 from heedful.tasks.registry import load
 from heedful.text.special import END, START
 from tests.tasks.small_model import ENGLISH, GERMAN
+from tests.tasks.small_runs import Said
 
 MODEL = {"d_model": 16, "d_ff": 32, "heads": 2, "layers": 2, "maximum_length": 32, "dropout": 0.2}
 TOKENIZER = {"kind": "bpe", "vocabulary_size": 320, "min_frequency": 1}
 
 
-class Quiet:
-    def say(self, message) -> None:
-        pass
-
-
 def task(tmp_path: Path, data, **settings) -> Contrastive:
     chosen = ContrastiveSettings(data=data, model=MODEL, tokenizer=TOKENIZER, **settings)
-    made = Contrastive(chosen, tmp_path / "data", Quiet())
+    made = Contrastive(chosen, tmp_path / "data", Said())
     made.prepare()
     return made
 

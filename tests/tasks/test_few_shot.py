@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
 import heedful
 from heedful.data.images import ImageClasses
 from heedful.errors import DataError, RecipeError
 from heedful.tasks.few_shot import EpisodeStream, FewShot, FewShotDataSettings, FewShotSettings, draw
 from heedful.tasks.few_shot_folder import FewShotConfig
-from heedful.training.progress import Progress
 from heedful.training.recipe import read, recipe_of
-from heedful.training.run import Run
-from heedful.training.trainer import Trainer
+from tests.tasks.small_runs import Quiet, train
 
 MODEL = {
     "filters": 4,
@@ -131,31 +128,12 @@ def recipe(drawings, **training):
     )
 
 
-class Quiet(Progress):
-    def __init__(self, stop_at=None):
-        super().__init__(Console(quiet=True))
-        self.stop_at = stop_at
-
-    def step(self, step):
-        if step == self.stop_at:
-            raise InterruptedError
-
-
-def train(folder, chosen, stop_at=None):
-    run, quiet = Run(folder), Quiet(stop_at)
-    task = FewShot(chosen, run.data, quiet)
-    task.prepare()
-    trainer = Trainer(chosen.training, task, run, quiet)
-    trainer.train()
-    return task, trainer
-
-
 def test_a_killed_training_goes_on_bit_for_bit_and_its_folder_names_images(drawings, tmp_path):
     chosen = recipe(drawings)
-    _, whole = train(tmp_path / "whole", chosen)
+    _, whole = train(FewShot, tmp_path / "whole", chosen)
     with pytest.raises(InterruptedError):
-        train(tmp_path / "killed", chosen, stop_at=5)
-    task, resumed = train(tmp_path / "killed", chosen)
+        train(FewShot, tmp_path / "killed", chosen, stop_at=5)
+    task, resumed = train(FewShot, tmp_path / "killed", chosen)
     state = resumed.model.state_dict()
     for name, tensor in whole.model.state_dict().items():  # with the statistics of batch normalisation
         assert torch.equal(state[name], tensor), name

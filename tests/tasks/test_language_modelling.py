@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 import heedful
@@ -25,24 +24,12 @@ from heedful.tasks.face import Plain
 from heedful.tasks.language_modelling import LanguageModelling, LanguageSettings, surprise
 from heedful.tasks.language_modelling_folder import load
 from heedful.text.special import END, PAD, START
-from heedful.training.progress import Progress
 from heedful.training.recipe import recipe_of
-from heedful.training.run import Run
-from heedful.training.trainer import Trainer
+from tests.tasks.small_runs import Said, train
 
 LINES = ["to be, or not to be", "that is the question", "whether 'tis nobler", "in the mind to suffer"] * 4
 POSITIONS = ["learned", "sinusoidal", "rotary", "relative", "alibi", "none"]
 RELATIVE = POSITIONS[2:]
-
-
-class Quiet:
-    """A listener that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str | Table] = []
-
-    def say(self, message: str | Table) -> None:
-        self.told.append(message)
 
 
 def recipe(tmp_path: Path, **data: Any) -> LanguageSettings:
@@ -71,7 +58,7 @@ def recipe(tmp_path: Path, **data: Any) -> LanguageSettings:
 
 @pytest.fixture
 def task(tmp_path: Path) -> LanguageModelling:
-    made = LanguageModelling(recipe(tmp_path), tmp_path / "data", Quiet())
+    made = LanguageModelling(recipe(tmp_path), tmp_path / "data", Said())
     made.prepare()
     return made
 
@@ -243,17 +230,17 @@ def test_a_run_is_prepared_once_and_holds_the_last_documents_out(
     (section,) = json.loads((tmp_path / "data" / "check.json").read_text())
     assert (section["documents"], section["duplicates"]) == (16, 12)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()}
-    again = LanguageModelling(task.settings, tmp_path / "data", quiet := Quiet())
+    again = LanguageModelling(task.settings, tmp_path / "data", said := Said())
     again.prepare()
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()} == before
-    assert not [told for told in quiet.told if isinstance(told, Table)]
+    assert not [told for told in said if isinstance(told, Table)]
 
 
 def test_of_many_documents_some_from_all_over_are_held_out(tmp_path: Path) -> None:
     settings = recipe(tmp_path, held_out=0.25)
     lines = [f"line {number}" for number in range(83)]
     (tmp_path / "a.txt").write_text("\n".join(lines) + "\n", "utf-8")
-    task = LanguageModelling(settings, tmp_path / "data", Quiet())
+    task = LanguageModelling(settings, tmp_path / "data", Said())
     task.prepare()
 
     def texts(name: str) -> list[str]:
@@ -357,18 +344,6 @@ def test_an_unknown_metric_is_named() -> None:
         LanguageSettings.lower_is_better("bleu")
 
 
-class Stopping(Progress):
-    """A trainer's progress that breaks off at a step."""
-
-    def __init__(self, stop_at: int | None) -> None:
-        super().__init__(Console(quiet=True))
-        self.stop_at = stop_at
-
-    def step(self, step: int) -> None:
-        if step == self.stop_at:
-            raise InterruptedError
-
-
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     training = {
         "steps": 5,
@@ -382,19 +357,10 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     chosen = recipe_of("language-modelling").model_validate(
         {**recipe(tmp_path).model_dump(), "training": training}
     )
-
-    def train(folder: Path, stop_at: int | None = None) -> Trainer:
-        run, progress = Run(folder), Stopping(stop_at)
-        made = LanguageModelling(chosen, run.data, progress)
-        made.prepare()
-        trainer = Trainer(chosen.training, made, run, progress)
-        trainer.train()
-        return trainer
-
-    whole = train(tmp_path / "whole")
+    _, whole = train(LanguageModelling, tmp_path / "whole", chosen)
     with pytest.raises(InterruptedError):
-        train(tmp_path / "killed", stop_at=3)
-    resumed = train(tmp_path / "killed")
+        train(LanguageModelling, tmp_path / "killed", chosen, stop_at=3)
+    _, resumed = train(LanguageModelling, tmp_path / "killed", chosen)
     state = resumed.model.state_dict()
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(state[name], tensor), name

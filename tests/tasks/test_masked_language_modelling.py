@@ -23,15 +23,11 @@ from heedful.tasks.masked_language_modelling_folder import load
 from heedful.tasks.registry import TASKS, config_of, settings_of, task_of
 from heedful.text import Tokenizer, TokenizerSettings
 from heedful.text.special import MASK, PAD
+from tests.tasks.small_runs import Said
 
 ANIMALS = {"dog": "barks", "cat": "meows", "horse": "neighs", "cow": "moos"}
 MODEL = {"d_model": 16, "d_ff": 32, "heads": 2, "layers": 2, "maximum_length": 32, "norm": "pre"}
 PAIRS = {"masking": {"next_sentence": True}}
-
-
-class Said(list):
-    def say(self, message):
-        self.append(message)
 
 
 def sentences(count: int, seed: int) -> str:

@@ -18,13 +18,9 @@ from heedful.tasks.recall import Recall, RecallSettings, answer_losses, answer_s
 from heedful.tasks.recall_folder import load
 from heedful.tasks.recalling import QuestionBatches, Questions, Vocabulary, remembered
 from heedful.tasks.registry import TASKS, config_of, settings_of, task_of
+from tests.tasks.small_runs import Said
 
 PEOPLE, PLACES = ("Mary", "John", "Ann"), ("garden", "kitchen", "hall", "living room")
-
-
-class Said(list):
-    def say(self, message):
-        self.append(message)
 
 
 def stories(count: int, seed: int = 0) -> str:

@@ -18,13 +18,9 @@ from heedful.tasks.tagged_words import NO_WORD, batch, encode, windows
 from heedful.tasks.tagging import Tagging, TaggingSettings, written
 from heedful.tasks.tagging_folder import emissions, load, tag_all
 from heedful.text.special import END, START
+from tests.tasks.small_runs import Said
 
 PEOPLE, PLACES = ("Ann", "Bob Stone", "Carla"), ("Paris", "New York", "Rome")
-
-
-class Said(list):
-    def say(self, message):
-        self.append(message)
 
 
 def conll(count, seed=0):
