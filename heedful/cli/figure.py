@@ -87,3 +87,4 @@ def figure(
         without = ["special"] if without_special else []
         drawn = figures.draw(scene, head or [], size=size, words=words, without=without)  # pyright: ignore
     figures.save(drawn, save, tight=size is None)
+    print(f"{save}: {max(1, round(save.stat().st_size / 1e3))} kB")

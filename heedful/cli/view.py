@@ -36,7 +36,10 @@ def view(
         str, typer.Option(help="The address to answer at; anything but this machine's own lets others in.")
     ] = "127.0.0.1",
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+        bool,
+        typer.Option(
+            "--browser/--no-browser", help="Open the page in a browser.", show_default="it is opened"
+        ),
     ] = True,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",

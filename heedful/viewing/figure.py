@@ -24,6 +24,7 @@ import numpy as np
 from heedful import durable
 from heedful.errors import DataError, HeedfulError
 from heedful.viewing.head_names import Chosen, find, of_group
+from heedful.viewing.letters import visible
 from heedful.viewing.scene import Scene
 from heedful.viewing.weights_shown import Shown, Without, shown
 
@@ -137,7 +138,7 @@ def save(figure: "Figure", path: str | Path, *, tight: bool = True) -> None:
     tight: cut off margins, so that a figure may be a little smaller than its size
 
     Raises DataError for another ending or a file that cannot be written, and HeedfulError for characters that no font
-    of this machine has; an SVG needs none.
+    of this machine has, or that this matplotlib cannot write; an SVG takes all.
     """
     path = Path(path)
     kind = kind_of(path)
@@ -145,11 +146,8 @@ def save(figure: "Figure", path: str | Path, *, tight: bool = True) -> None:
     texts = _texts(figure)
     with _settings(texts), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        if kind != "svg" and (missing := _without_font(texts)):
-            raise HeedfulError(
-                f"No font on this machine has {' '.join(sorted(missing)[:8])}: save the figure as .svg, which leaves "
-                "letters to whoever shows it, or install a font that has them, such as Noto Sans CJK."
-            )
+        if kind != "svg":
+            _check_letters(texts)
         try:
             with durable.replacing(path) as unfinished:
                 figure.savefig(
@@ -235,11 +233,9 @@ def _small(axes: "Axes", panel: Shown) -> None:
 
 
 def _label(text: str) -> str:
-    """Give a token as a label: white space made visible, long ones cut; $ stays a dollar sign."""
-    visible = text.replace("\n", "⏎").replace("\t", "⇥")
-    visible = "".join(character if character.isprintable() else "�" for character in visible)
-    visible = visible if visible.strip() else "␣" * len(visible)
-    return visible if len(visible) <= _LONGEST else visible[: _LONGEST - 1] + "…"
+    """Give a token as a label: what would not be seen made visible, long ones cut; $ stays a dollar sign."""
+    text = visible(text)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _axis(scene: Scene, name: str) -> str:
@@ -301,6 +297,7 @@ def _matplotlib() -> Any:
 # Letters
 
 _OWN = "DejaVu Sans"  # comes with matplotlib
+_BOTH_WAYS = (3, 11)  # the first matplotlib that writes from the right and joins letters
 
 
 def _settings(characters: set[str]) -> Any:
@@ -318,16 +315,53 @@ def _texts(figure: "Figure") -> set[str]:
     return {letter for text in figure.findobj(Text) for letter in text.get_text()}
 
 
-def _without_font(characters: set[str]) -> set[str]:
-    """Give the characters that no font of this machine has; marks are drawn on others."""
+def _check_letters(characters: set[str]) -> None:
+    """Raise HeedfulError for characters that would be drawn as boxes, or in the wrong order."""
     missing = _beyond(characters)
     for name in _others(characters):
         missing -= _known(_fonts()[name])
-    return {each for each in missing if not unicodedata.combining(each)}
+    if missing:
+        raise HeedfulError(
+            f"No font on this machine has {' '.join(sorted(missing)[:8])}: save the figure as .svg, which leaves "
+            "letters to whoever shows it, or install a font that has them, such as Noto Sans CJK, or for emoji "
+            "Symbola; fonts of coloured pictures cannot be drawn."
+        )
+    matplotlib = _matplotlib()
+    if matplotlib.__version_info__[:2] < _BOTH_WAYS and any(map(_from_the_right, characters)):
+        raise HeedfulError(
+            f"matplotlib {matplotlib.__version__} writes Arabic and Hebrew from the left, in letters that are not "
+            "joined: save the figure as .svg, or pip install 'matplotlib>=3.11'."
+        )
+
+
+def _from_the_right(character: str) -> bool:
+    return unicodedata.bidirectional(character) in ("R", "AL", "AN")
 
 
 def _others(characters: set[str]) -> tuple[str, ...]:
-    return _families(frozenset(_beyond(characters)))
+    """Give the names of fonts for what ours has not; matplotlib is told of those installed since it made its list."""
+    wanted = frozenset(_beyond(characters))
+    found = _families(wanted)
+    if wanted.difference(*(_known(_fonts()[name]) for name in found)) and _installed_since():
+        _fonts.cache_clear()
+        _families.cache_clear()
+        found = _families(wanted)
+    return found
+
+
+@cache
+def _installed_since() -> int:
+    """Add the fonts that matplotlib, which keeps its list, does not know; give how many."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    known, added = {font.fname for font in fontManager.ttflist}, 0
+    for file in sorted(set(findSystemFonts()) - known):
+        try:
+            fontManager.addfont(file)
+        except (OSError, RuntimeError, ValueError, KeyError):
+            continue  # damaged, or of coloured pictures
+        added += 1
+    return added
 
 
 def _beyond(characters: set[str]) -> set[str]:
@@ -342,7 +376,12 @@ def _fonts() -> dict[str, str]:
     # The last resort has a box for everything; the Computer Modern of formulas has other letters than it says.
     found: dict[str, str] = {}
     for font in sorted(
-        fontManager.ttflist, key=lambda font: (font.style != "normal", font.weight not in (400, "normal"))
+        fontManager.ttflist,
+        key=lambda font: (
+            font.style != "normal",
+            font.weight not in (400, "normal"),
+            "Sans" not in font.name,
+        ),
     ):
         if not font.name.startswith(("Last Resort", "cm")):
             found.setdefault(font.name, font.fname)

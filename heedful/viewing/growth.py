@@ -27,7 +27,6 @@ from heedful.tasks.pieces import check_length
 from heedful.tasks.translator import Translator
 from heedful.text.special import END, START
 from heedful.text.tokenizer import Tokenizer
-from heedful.text.words import SPACE
 from heedful.viewing.looks import tokens
 from heedful.viewing.scene import Scene
 
@@ -202,8 +201,7 @@ class _Tree:
 
     def _shown(self, token: int) -> tuple[str, bool]:
         """Give a token's text, and whether a word begins with it."""
-        (piece,) = self.tokenizer.pieces([token])
-        return tokens.shown(self.tokenizer, token), piece.startswith(SPACE) and len(piece) > 1
+        return tokens.shown(self.tokenizer, token), tokens.begins_word(self.tokenizer, token)
 
     def _hypothesis(self, said: tuple[int, ...], score: float, ended: bool) -> Hypothesis:
         return Hypothesis(said[:-1] if ended else said, 0.0, score, (), ended)

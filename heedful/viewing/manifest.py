@@ -25,6 +25,7 @@ from heedful.attention import (
     ScaledDot,
 )
 from heedful.attention.recomputed import Recomputed
+from heedful.attention.scores import DotScore
 from heedful.viewing.looks.opened import Opened
 from heedful.viewing.scene import AttentionMap, Axis, Scene
 
@@ -40,6 +41,7 @@ _SCORES = {
     Additive: "additive",
     Concat: "concat",
     AdditiveScore: "additive",
+    DotScore: "dot product, scaled",  # by what the model says
 }
 # Rows that are looked at to see whether a mask is causal.
 _LOOKED_AT = 64

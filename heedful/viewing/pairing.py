@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful.errors import HeedfulError
+from heedful.viewing.letters import together
 from heedful.viewing.scene import Axis
 
 # The table of the longest common subsequence has so many cells; what is equal at both ends needs none.
@@ -32,7 +33,7 @@ def units(axis: Axis, words: bool) -> list[Unit]:
     for number, token in enumerate(axis.tokens):
         if words and token.word is not None and token.word == last:
             text, tokens = found[-1]
-            found[-1] = Unit(text + token.text, [*tokens, number])
+            found[-1] = Unit(together((text, token.text)), [*tokens, number])
         else:
             found.append(Unit(token.text, [number]))
         last = token.word

@@ -300,7 +300,8 @@ class _Picture:
 def cells(weights: Tensor, high: int, wide: int) -> tuple[Tensor, Tensor]:
     """Give sum and maximum of cells of `high` x `wide`, of (rows, keys); the last ones may be smaller."""
     rows, keys = weights.shape
-    weights = pad(weights, (0, -keys % wide, 0, -rows % high))
+    if keys % wide or rows % high:
+        weights = pad(weights, (0, -keys % wide, 0, -rows % high))
     by_rows = weights.unflatten(0, (-1, high))
     total = by_rows.sum(1).unflatten(-1, (-1, wide)).sum(-1)
     return total, by_rows.amax(1).unflatten(-1, (-1, wide)).amax(-1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from heedful.errors import DataError
 from heedful.viewing.head_names import Chosen
+from heedful.viewing.letters import together
 from heedful.viewing.scene import Scene, Token
 
 Without = Literal["special", "first"]
@@ -108,7 +109,7 @@ def _runs(tokens: Iterable[Token]) -> list[list[int]]:
 
 
 def _words(tokens: Sequence[Token]) -> list[str]:
-    texts = ("".join(tokens[number].text for number in run) for run in _runs(tokens))
+    texts = (together(tokens[number].text for number in run) for run in _runs(tokens))
     return [text.strip(" ") or text for text in texts]
 
 

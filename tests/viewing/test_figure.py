@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from heedful.errors import DataError, HeedfulError
 from heedful.tasks import save
 from heedful.viewing.head_names import find, name_of
 from heedful.viewing.looking import look
+from heedful.viewing.scene import Token
 from heedful.viewing.weights_shown import shown
 from tests.viewing import every_kind
 
@@ -162,6 +164,52 @@ def test_a_character_that_no_font_has_is_told_and_svg_needs_none(figures, scene,
     figures._families.cache_clear()
 
 
+def _pictured(scene, figures, text):
+    """A figure in which a token is called so."""
+    tokens = (Token(text), *scene.axes["source"].tokens[1:])
+    axis = replace(scene.axes["source"], tokens=tokens)
+    return figures.draw(replace(scene, axes={**scene.axes, "source": axis}), ["encoder.1:1"])
+
+
+def test_a_font_that_was_installed_later_is_found(figures, scene, tmp_path, monkeypatch):
+    from matplotlib import font_manager
+
+    # matplotlib keeps a list of fonts, and does not look again.
+    kept = [font for font in font_manager.fontManager.ttflist if font.name.startswith("DejaVu Sans")]
+    added = []
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", kept)
+    monkeypatch.setattr(font_manager.fontManager, "addfont", added.append)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: ["/later/Font.ttf", kept[0].fname])
+    _forget(figures)
+    with pytest.raises(HeedfulError, match=r"No font on this machine has 猫.*Noto Sans CJK.*Symbola"):
+        figures.save(_pictured(scene, figures, "猫"), tmp_path / "fig.png")
+    assert added == ["/later/Font.ttf"]
+    _forget(figures)
+
+
+def test_marks_that_join_signs_need_no_font_and_others_are_told_by_number(figures, scene):
+    svg = figures.to_svg(_pictured(scene, figures, "👩\u200d👧"))
+    assert "👩\u200d👧" in svg
+    assert "U+200F" in figures.to_svg(_pictured(scene, figures, "\u200f"))
+
+
+def test_a_matplotlib_that_cannot_write_from_the_right_is_told(figures, scene, tmp_path, monkeypatch):
+    import matplotlib
+
+    drawn = _pictured(scene, figures, "שלום")  # DejaVu Sans has it
+    figures.save(drawn, tmp_path / "fig.svg")
+    monkeypatch.setattr(matplotlib, "__version_info__", (3, 10, 0))
+    with pytest.raises(HeedfulError, match=r"from the left.*\.svg, or pip install 'matplotlib>=3\.11'"):
+        figures.save(drawn, tmp_path / "fig.pdf")
+    monkeypatch.setattr(matplotlib, "__version_info__", (3, 11, 0))
+    figures.save(drawn, tmp_path / "fig.pdf")
+
+
+def _forget(figures):
+    for kept in (figures._fonts, figures._families, figures._installed_since):
+        kept.cache_clear()
+
+
 @pytest.fixture
 def heedful(capsys):
     """Run a command in this process: its status and what it said of errors."""
@@ -170,7 +218,9 @@ def heedful(capsys):
     def run(*arguments):
         with pytest.raises(SystemExit) as ended:
             main(["figure", *map(str, arguments), "--threads", "1", "--device", "cpu"])
-        return ended.value.code, capsys.readouterr().err
+        said = capsys.readouterr()
+        run.said = said.out
+        return ended.value.code, said.err
 
     return run
 
@@ -185,6 +235,7 @@ def test_the_command_draws_and_overwrites_nothing(figures, heedful, tmp_path):
     told = f"text: the file {source}, 12 characters\n"
     drawn = heedful(*asked, "--target", "Ein Mann.", "--head", "cross.3:2", "--words")
     assert drawn == (0, f"{told}text: 'Ein Mann.'\n")
+    assert heedful.said == f"{out}: {round(out.stat().st_size / 1e3)} kB\n"
     content = out.read_text(encoding="utf-8")
     assert "decoder 3 cross · head 2" in content
     assert ">rides.<" in content

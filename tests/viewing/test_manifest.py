@@ -7,6 +7,7 @@ import torch
 
 from heedful.attention import Additive, ALiBi, Dot, Record, Rotary, ScaledDot, attend, masks, observe
 from heedful.attention.matrix import Joined
+from heedful.attention.scores import DotScore
 from heedful.viewing.manifest import causal, manifest, model_told, plain, score_of
 from tests.viewing.tiny import Tiny
 
@@ -62,6 +63,7 @@ def test_a_model_is_told_with_what_it_asks_for():
         (Dot(), "dot product"),
         (Rotary(), "scaled dot product of turned vectors"),
         (Additive(4, 4, 3), "additive"),
+        (DotScore(), "dot product, scaled"),
         (ScaledDot().then(ALiBi(torch.tensor([0.5, 0.25]))), "scaled dot product + ALiBi"),
     ],
 )

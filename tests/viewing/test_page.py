@@ -160,6 +160,17 @@ def test_heads_follow_each_other_across_layers():
     assert found[1] == ["b", 0, "mean"]
 
 
+@needs_node
+def test_models_of_one_title_are_told_apart_by_their_folders():
+    titles = run("""
+    import { nameOf } from "PAGE/form.js";
+    const named = (title, folder_name) => ({ title, folder_name });
+    const models = [named("Text", "a"), named("Text", "b"), named("Image", "c")];
+    console.log(JSON.stringify(models.map((model) => nameOf(model, models))));
+    """)
+    assert titles == ["Text · a", "Text · b", "Image"]
+
+
 # Tokens.
 
 

@@ -20,6 +20,8 @@ import heedful.interop  # noqa: F401 -- whose models `observe` then hears
 from heedful.attention import observe
 from heedful.errors import HeedfulError, ModelFolderError
 from heedful.machine import resolve_device
+from heedful.text import byte_level
+from heedful.viewing.letters import readable
 from heedful.viewing.looks.examples import sentence
 from heedful.viewing.looks.maps import Place, maps_of, steps_of
 from heedful.viewing.looks.opened import Ask, Opened, evaluating, run_of
@@ -350,11 +352,17 @@ def _is_special(tokenizer: Any, token: int, special: set[int]) -> bool:
 
 
 def _shown(tokenizer: Any, token: int) -> str:
-    """Give the text of one token, without the marks of WordPiece and SentencePiece; bytes of GPT-2 as characters."""
+    """Give the text of one token, without the marks of WordPiece and SentencePiece; bytes of GPT-2 as characters.
+
+    Bytes that are no whole character are named as SentencePiece names them, <0xE7>.
+    """
     piece = str(tokenizer.convert_ids_to_tokens(token))
     if token in tokenizer.all_special_ids:
         return piece
     if piece.startswith("##"):
         return piece[2:]
     text = piece.replace("▁", " ") if "▁" in piece else tokenizer.decode([token])
+    if "\ufffd" in text and text != piece:
+        known = all(character in byte_level.ALPHABET for character in piece)
+        text = readable(byte_level.spelt(piece)) if known else piece
     return text.strip(" ") or (" " if text else piece)

@@ -17,6 +17,7 @@ from heedful.tasks.language_modelling_folder import LanguageModel
 from heedful.tasks.masked_language_modelling_folder import HOLE, MaskFiller
 from heedful.text.special import END, MASK, MASK_TOKEN, START
 from heedful.text.tokenizer import Tokenizer
+from heedful.viewing.letters import isolated, visible
 from heedful.viewing.looks import tokens
 from heedful.viewing.looks.examples import sentence
 from heedful.viewing.looks.maps import Place, maps_of, steps_of
@@ -172,7 +173,7 @@ def of_parts(tokenizer: Tokenizer, parts: Sequence[Sequence[int]], texts: Sequen
 
 def listed(what: str, names: Sequence[str], chances: Sequence[float]) -> str:
     """Say what was guessed: `Next: the 12 %, a 9 %`."""
-    each = (f"{name.strip() or '␣'} {chance:.0%}" for name, chance in zip(names, chances, strict=True))
+    each = (f"{isolated(visible(name))} {chance:.0%}" for name, chance in zip(names, chances, strict=True))
     return f"{what}: {', '.join(each)}"
 
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 from itertools import accumulate
 
 from heedful.tasks.alignment import NO_WORD, words_of_tokens
+from heedful.text import byte_level
 from heedful.text.special import END, MASK, PAD, START
 from heedful.text.tokenizer import Tokenizer
-from heedful.text.words import unmark
+from heedful.text.words import SPACE, unmark
+from heedful.viewing.letters import readable
 from heedful.viewing.scene import Token
 
 SPECIAL = (PAD, START, END)
@@ -35,13 +37,26 @@ def of_text(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list[Token]:
 
 
 def shown(tokenizer: Tokenizer, token: int) -> str:
-    """Give the text of one token: ▁ before a word is left out, and a space alone is a space."""
+    """Give the text of one token: the space before a word is left out, and one alone is a space.
+
+    Bytes that are no whole character are named, <0xE7>: the tokens of a rare character look different.
+    """
     (piece,) = tokenizer.pieces([token])
     if token in SPECIAL:
         return piece
     if token == MASK and tokenizer.settings.mask:
         return "[MASK]"
+    if tokenizer.settings.kind == "byte-bpe":
+        return readable(byte_level.spelt(piece)).removeprefix(" ") or " "
     return unmark(piece) or " "
+
+
+def begins_word(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether a token begins with the space before a word."""
+    (piece,) = tokenizer.pieces([token])
+    return len(piece) > 1 and piece.startswith(
+        byte_level.SPACE if tokenizer.settings.kind == "byte-bpe" else SPACE
+    )
 
 
 def special(tokenizer: Tokenizer, token: int) -> Token:

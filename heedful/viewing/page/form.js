@@ -21,7 +21,11 @@ export function createForm(element, models, can, ask) {
     for (const { name, optional, example } of model.asks) {
       const field = fields.get(name);
       if (!field.value.trim() && !optional && example) field.value = example;
-      if (!field.value.trim() && !optional) return field.focus();
+      if (!field.value.trim() && !optional) {
+        field.value = "";
+        field.placeholder = "type a text first";
+        return field.focus();
+      }
     }
     const texts = {};
     for (const [name, field] of fields) if (field.value.trim()) texts[name] = field.value;
@@ -37,7 +41,7 @@ export function createForm(element, models, can, ask) {
       for (const one of models) {
         const option = document.createElement("option");
         option.value = one.id;
-        option.textContent = one.title;
+        option.textContent = nameOf(one, models);
         choice.append(option);
       }
       choice.value = model.id;
@@ -97,6 +101,12 @@ export function createForm(element, models, can, ask) {
       first?.select();
     },
   };
+}
+
+// What tells a model from the others: its title, and where others have the same one, its folder.
+export function nameOf(model, models) {
+  const alike = models.some((other) => other !== model && other.title === model.title);
+  return alike && model.folder_name ? `${model.title} · ${model.folder_name}` : model.title;
 }
 
 function labelled(title, control, kind) {

@@ -1,7 +1,7 @@
 // What hands do to a map: wheel, drag, two fingers, double click and keys, as zoom, shift, hover, fix and step.
 //
 // target has zoom(factor, x, y), whole(), shift(dx, dy), hover(x, y, clientX, clientY), cell(x, y), fix(cell), step(rows,
-// columns); x and y are pixels of the stage.
+// columns); x and y are pixels of the stage. Gives what ends it.
 
 const CLICK = 5; // pixels that a click may tremble
 
@@ -78,9 +78,12 @@ export function follow(stage, target) {
     target.zoom(event.shiftKey ? 0.4 : 2.5, ...at(event));
   });
 
-  stage.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+  // Wherever the focus is, but where keys mean something else.
+  function pressed(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.target.closest?.("input, textarea, select, dialog")) return;
     const arrow = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (arrow && event.target.closest?.("[role=tab]")) return;
     if (arrow && event.shiftKey) target.shift(-arrow[1] * 80, -arrow[0] * 80);
     else if (arrow) target.step(...arrow);
     else if (event.key === "+" || event.key === "=") target.zoom(1.5);
@@ -89,7 +92,9 @@ export function follow(stage, target) {
     else if (event.key === "Escape") target.fix(null);
     else return;
     event.preventDefault();
-  });
+  }
+  addEventListener("keydown", pressed);
+  return () => removeEventListener("keydown", pressed);
 }
 
 function distance(pointers) {

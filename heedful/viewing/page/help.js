@@ -20,6 +20,7 @@ const READING = [
   "A query looks at keys. Each row of a map is one query; its weights add up to 1, and the darker a weight, the more is looked at (in the dark theme, the brighter).",
   "Every model has several heads in each layer, and each looks in its own way. The overview says which stand out.",
   "The address in the browser holds the model, the texts, the view, and what is chosen in it: send it, and whoever has the same model sees the same. Texts of more than 6,000 characters do not fit in, and the page then says so; nor does it hold whether Lines colours each head, and which correlation and how many methods Beyond shows.",
+  "To keep what is seen: heedful view MODEL --source TEXT --save page.html writes this page into one file, and heedful figure MODEL --source TEXT --head decoder.1:2 --save fig.pdf draws a head for a paper.",
 ];
 
 export function createHelp(button) {

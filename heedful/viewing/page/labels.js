@@ -6,6 +6,7 @@ import { shorten, shown } from "./tokens.js";
 const LEAST = 11; // pixels from one token to the next
 export const SLANT = Math.PI / 3.2;
 const FONT = 13.5;
+const SMALLEST = 10;
 
 // How much room labels want: {left, top, right}, in pixels, within bounds.
 export function gutters(axes, phone) {
@@ -35,11 +36,12 @@ export function drawLabels(context, camera, axes, origin, room, at, fixed) {
 
   context.textBaseline = "middle";
   context.textAlign = "right";
+  const size = letters(camera.down);
   const rows = places(camera.seenQueries, camera.down, [at?.query, fixed?.query], 36);
   for (const [query, strong] of rows.list) {
     const y = origin.y + camera.top(query + 0.5);
     if (y < origin.y + 3 || y > origin.y + camera.plotHeight) continue;
-    font(context, style, queries, query, strong, fixed?.query === query, rows.dense);
+    font(context, style, queries, query, strong, fixed?.query === query, rows.dense, size);
     const text = rows.dense || strong ? label(queries.text[query]) : query.toLocaleString("en");
     context.fillText(fitted(context, text, room.left - 12), origin.x - 8, y);
   }
@@ -49,7 +51,7 @@ export function drawLabels(context, camera, axes, origin, room, at, fixed) {
   for (const [key, strong] of columns.list) {
     const x = origin.x + camera.left(key + 0.5);
     if (x < origin.x + 3 || x > origin.x + camera.plotWidth) continue;
-    font(context, style, keys, key, strong, fixed?.key === key, columns.dense);
+    font(context, style, keys, key, strong, fixed?.key === key, columns.dense, letters(camera.across * Math.sin(SLANT)));
     const text = columns.dense || strong ? label(keys.text[key]) : key.toLocaleString("en");
     // Upright where all have room, so that it reads like a line.
     if (camera.across > room.longest + 6 || !columns.dense && !strong) {
@@ -66,14 +68,19 @@ export function drawLabels(context, camera, axes, origin, room, at, fixed) {
   }
 }
 
-function font(context, { ink, muted, accent, serif, sans }, axis, number, strong, fixed, dense) {
+// Letters that leave their neighbours room, so many pixels away, as far as they can be read.
+export function letters(apart) {
+  return Math.max(SMALLEST, Math.min(FONT, apart - 1));
+}
+
+function font(context, { ink, muted, accent, serif, sans }, axis, number, strong, fixed, dense, size) {
   if (!dense && !strong) {
     context.font = `12px ${sans}`;
     context.fillStyle = muted;
     return;
   }
   const special = (axis.specials ??= new Set(axis.special)).has(number);
-  context.font = `${strong || fixed ? 600 : 400} ${FONT}px ${special ? sans : serif}`;
+  context.font = `${strong || fixed ? 600 : 400} ${strong ? FONT : size}px ${special ? sans : serif}`;
   context.fillStyle = fixed ? accent : special && !strong ? muted : ink;
 }
 

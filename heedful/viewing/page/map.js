@@ -49,7 +49,7 @@ class MapView {
         button("Save weights", () => this.context.wait(saveNumbers(this), "Gathering the weights").catch(context.fail), "The weights that are seen, as CSV"),
       ),
     );
-    follow(this.stage, this);
+    this.letGo = follow(this.stage, this);
     this.resized = new ResizeObserver(() => this.layout());
     this.resized.observe(this.stage);
     this.update();
@@ -95,6 +95,7 @@ class MapView {
 
   destroy() {
     this.gone = true;
+    this.letGo();
     this.resized.disconnect();
     this.tiles?.destroy();
     this.tracks?.destroy();

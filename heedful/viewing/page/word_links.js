@@ -3,6 +3,8 @@
 // The same as heedful/tasks/alignment.py and heedful/evaluation/alignment_error.py, where the papers are named.
 // A link is "source-target", words counted from 0.
 
+import { joined } from "./tokens.js";
+
 // "0-0 1-2 3p4" -> {sure: Set, possible: Set (the sure ones among them), wrong: [what is no link]}
 export function readGold(text, first = 0) {
   const sure = new Set();
@@ -25,16 +27,13 @@ export function readGold(text, first = 0) {
 // The words of an axis of the manifest, in order: [{word, text, tokens}]; tokens outside every word are left out.
 export function wordsOf(axis) {
   const found = [];
-  axis.text.forEach((text, token) => {
-    const word = axis.word[token];
+  axis.word.forEach((word, token) => {
     if (word === null || word === undefined) return;
     const last = found.at(-1);
-    if (last?.word === word) {
-      last.text += text;
-      last.tokens.push(token);
-    } else found.push({ word, text, tokens: [token] });
+    if (last?.word === word) last.tokens.push(token);
+    else found.push({ word, tokens: [token] });
   });
-  return found;
+  return found.map((each) => ({ ...each, text: joined(each.tokens.map((token) => axis.text[token])) }));
 }
 
 // Which row of the weights tells of a target token: the one that predicts it (plain), or the next, which reads it (shift;
