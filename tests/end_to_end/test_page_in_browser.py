@@ -4,7 +4,6 @@ import os
 import random
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from torch import Tensor
 from heedful.viewing.comparison import Compared, compare
 from heedful.viewing.looking import open_model
 from heedful.viewing.looks.opened import Opened
-from heedful.viewing.scene import Axis, Scene, Token
+from heedful.viewing.scene import Scene
 from tests.end_to_end.browser import PATIENCE, Browser
-from tests.viewing.tiny import Tiny
+from tests.end_to_end.page_server import HEEDFUL, HOSTILE, SCRIPTS, Server
 from tests.viewing.unpacked import unpack
 
 pytestmark = pytest.mark.slow
@@ -28,13 +27,6 @@ SOURCE = "red blue green gold grey"
 OTHER = "pink blue green gold white"
 CROSS = "decoder.layers.1.cross_attention"
 VIEWS = ("overview", "map", "lines", "arithmetic", "compare", "beyond", "alignment")
-SCRIPTS = (
-    "<img src=x onerror=alert(1)>",
-    "</script><script>alert(1)</script>",
-    '"onfocus="alert(1)',
-    "${alert(1)}",
-)
-
 RECIPE = """
 metrics = ["exact-match"]
 data.train.pairs = "train.tsv"
@@ -51,47 +43,6 @@ validate_every = 200
 metric = "chrf"
 threads = 1
 """
-
-
-class Hostile(Tiny):
-    """Every token is a script that wants to be run, and so are title and answer."""
-
-    def _look(self, texts: dict[str, str], **options: Any) -> Scene:
-        scene = super()._look(texts, **options)
-        tokens = tuple(Token(SCRIPTS[place % len(SCRIPTS)]) for place in range(len(texts["text"])))
-        scene.axes["text"] = Axis("text", SCRIPTS[0], tokens)
-        return scene
-
-
-HOSTILE = [
-    sys.executable,
-    "-c",
-    "import sys; from heedful.viewing import looking; from tests.end_to_end.test_page_in_browser import Hostile; "
-    "looking.open_model = lambda path, device: Hostile(); from heedful.cli import main; main(sys.argv[1:])",
-]
-HEEDFUL = [sys.executable, "-m", "heedful"]
-
-
-class Server:
-    """`heedful view` in a process of its own, that can be ended and begun again at the same address."""
-
-    def __init__(self, model: Path, repository: Path, program: list[str] = HEEDFUL) -> None:
-        self.model, self.repository, self.program = model, repository, program
-        self.port, self.address, self.process = 0, "", None
-
-    def start(self) -> "Server":
-        if self.process is None:
-            command = [*self.program, "view", str(self.model), "--no-browser", "--port", str(self.port)]
-            self.process = subprocess.Popen(command, cwd=self.repository, stdout=subprocess.PIPE, text=True)
-            self.address = self.process.stdout.readline().split()[0]
-            self.port = urlsplit(self.address).port
-        return self
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.communicate()
-            self.process = None
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +158,16 @@ def test_a_text_is_typed_and_its_translation_read(browser: Browser, server: Serv
     assert in_address(browser, "t.source") == SOURCE
 
 
+def test_a_text_that_is_missing_is_asked_for(browser: Browser, server: Server):
+    browser.open(server.address)
+    browser.find(".invitation", "Type a text")
+    browser.type("textarea[name=source]", "   ")
+    browser.click("button.look")
+    field = browser.find("textarea[name=source]")
+    browser.wait(lambda: field.get_attribute("placeholder") == "type a text first", "what is missing")
+    assert field.get_attribute("value") == ""
+
+
 def test_a_head_is_picked_by_click(browser: Browser, show: Callable[..., None], scene: Scene):
     show("overview")
     number = [one.name for one in scene.maps].index(CROSS)
@@ -229,6 +190,15 @@ def test_a_head_is_picked_by_keyboard(browser: Browser, show: Callable[..., None
     assert (in_address(browser, "map"), in_address(browser, "head")) == (scene.maps[0].name, "1")
     browser.press("]")
     browser.wait(lambda: in_address(browser, "map") == scene.maps[1].name, "the first head of the next layer")
+
+
+def test_keys_go_nearer_and_farther_wherever_the_focus_is(browser: Browser, show: Callable[..., None]):
+    show("map", map=CROSS, head=1)
+    browser.press("2")  # on no control
+    browser.press("+")
+    browser.wait(lambda: in_address(browser, "zoom"), "the zoom in the address")
+    browser.press("0")
+    browser.wait(lambda: in_address(browser, "zoom") is None, "the whole map")
 
 
 def test_a_weight_that_is_zoomed_to_is_that_of_the_record(

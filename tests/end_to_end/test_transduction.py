@@ -1,8 +1,6 @@
-"""Transduction from the recipe to the score, and the page that tells of it."""
+"""Transduction from the recipe to the score."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,13 +36,3 @@ def test_letters_on_one_side_and_symbols_on_the_other(tmp_path: Path, monkeypatc
     )
     assert source.pieces(source.encode("ken")) == ["▁", "k", "e", "n"]
     assert target.pieces(target.encode("k ə aː˥")) == ["▁k", "▁ə", "▁aː˥"]
-
-
-def test_the_page_says_what_it_gives(repository: Path):
-    done = subprocess.run(
-        [sys.executable, "docs/run.py", "docs/transduction.md", "--check"],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
