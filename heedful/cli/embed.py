@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from heedful.tasks.embedding import Embedded, Embedder
+    from heedful.tasks.embedding import Embedded
 
 ModelArgument = Annotated[
     Path, typer.Argument(help="Model folder, or the folder of a run, whose model has Transformer layers.")
@@ -73,10 +73,18 @@ def embed(
     prepare(threads)  # before PyTorch is loaded
     from heedful.cli.input import lines
     from heedful.cli.output import check, writing
+    from heedful.tasks.embedding import load
 
     if output is not None:
         check(output, overwrite)
-    embedder = loaded(model, layer, pooling, idf or input, window, device)
+    counted = None
+    if pooling == "idf":
+        if {input, idf or input} <= {None, Path("-")}:
+            raise HeedfulError(
+                "Standard input can be read once: name the texts whose words are counted, --idf FILE."
+            )
+        counted = lines(idf or input)
+    embedder = load(model, layer, pooling, counted, window, device)  # pyright: ignore[reportArgumentType]
     answers = embedder.stream(lines(input))
     if as_json:
         with writing(output, overwrite) as text:
@@ -88,22 +96,6 @@ def embed(
 
         with durable.replacing(output) as unfinished, unfinished.open("wb") as file:
             write_npy(file, answers, embedder.width)
-
-
-def loaded(
-    model: Path, layer: str | None, pooling: str | None, idf: Path | None, window: int | None, device: str
-) -> "Embedder":
-    """Load an embedder as the options of a command say."""
-    from heedful.cli.input import lines
-    from heedful.errors import DataError
-    from heedful.tasks.embedding import load
-
-    if pooling == "idf" and idf is not None and str(idf) == "-":
-        raise DataError(
-            "Standard input can be read once: name the texts whose words are counted, --idf FILE."
-        )
-    counted = lines(idf) if pooling == "idf" and idf is not None else None
-    return load(model, layer, pooling, counted, window, device)  # pyright: ignore[reportArgumentType]
 
 
 def write_npy(file: IO[bytes], answers: Iterable["Embedded"], width: int) -> None:

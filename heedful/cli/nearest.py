@@ -47,15 +47,18 @@ def nearest(
     from heedful.machine import prepare
 
     prepare(threads)  # before PyTorch is loaded
-    from heedful.cli.embed import loaded
     from heedful.cli.input import lines
     from heedful.evaluation.vectors import centred as around
     from heedful.evaluation.vectors import nearest as search
+    from heedful.tasks.embedding import load
 
+    if str(corpus) == "-" and not queries:
+        raise DataError("Standard input can be read once: name what to look for, or the file of the corpus.")
     documents = list(lines(corpus))
     if not any(document.strip() for document in documents):
         raise DataError(f"{corpus} has no documents: every line is empty.")
-    embedder = loaded(model, layer, pooling, corpus, window, device)
+    counted = documents if pooling == "idf" else None
+    embedder = load(model, layer, pooling, counted, window, device)  # pyright: ignore[reportArgumentType]
     stored = (
         embedder.embed(documents)
         if vectors is None

@@ -1,6 +1,7 @@
 """A model trained for a few steps, once for all tests of the command line."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +86,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             main(["train", "numbers.toml", "--quiet"])
     assert ended.value.code == 0
     return folder / "runs" / "numbers"
+
+
+@pytest.fixture(scope="session")
+def talking(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with weights drawn at random: after its few steps the trained model says nothing to any line."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("talking") / "run"))
+    file, drawn = run / "model" / "model.safetensors", torch.Generator().manual_seed(1)
+    with safe_open(file, "pt") as opened:
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        metadata = opened.metadata()
+    for name, weight in weights.items():
+        if weight.ndim > 1:
+            weights[name] = torch.randn(weight.shape, generator=drawn)
+    save_file(weights, file, metadata=metadata)
+    return run

@@ -33,7 +33,9 @@ def plain(said: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
-def test_a_bad_input_gets_the_message_of_the_table(bad, folder, trained, heedful, repository, monkeypatch):
+def test_a_bad_input_gets_the_message_of_the_table_and_nothing_is_overwritten(
+    bad, folder, trained, heedful, repository, monkeypatch
+):
     monkeypatch.setenv("TRAINED", str(trained))
     monkeypatch.setenv("HEEDFUL_DATA", "")
     if bad.prepare is not None:
@@ -45,19 +47,13 @@ def test_a_bad_input_gets_the_message_of_the_table(bad, folder, trained, heedful
 
         monkeypatch.setattr(checkpoint, "save_file", full)
     command = [str(trained) if argument == "TRAINED" else argument for argument in bad.command]
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     ran = heedful(*command)
     assert ran.status == 2
     assert "Traceback" not in ran.err
     said = [line.removeprefix("error: ") for line in ran.err.splitlines() if line.startswith("error: ")]
     assert plain("\n".join(said), folder) == table(repository / PAGE)[bad.name]
-
-
-def test_nothing_precious_was_overwritten(folder, trained, heedful, monkeypatch):
-    monkeypatch.setenv("TRAINED", str(trained))
-    (folder / "in.txt").write_text("7 8\n")
-    (folder / "out.txt").write_text("precious\n")
-    heedful("translate", trained, "--source", "in.txt", "--output", "out.txt")
-    assert (folder / "out.txt").read_text() == "precious\n"
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_the_table_and_the_cases_are_the_same_and_many(repository):

@@ -60,6 +60,40 @@ def test_the_nearest_is_the_document_itself(heedful, trained, documents, tmp_pat
     assert "holds an array of shape (9, 16), but" in ran.err
 
 
+def standard_input(monkeypatch: pytest.MonkeyPatch, *rows: str) -> None:
+    content = "".join(row + "\n" for row in rows).encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+
+
+def test_standard_input_may_be_documents_or_what_is_counted_but_is_read_once(
+    heedful, trained, documents, monkeypatch
+):
+    asked = ("embed", trained, "--json", "--pooling", "idf", "--threads", 1)
+    in_files = heedful(*asked, "--input", documents, "--idf", documents)
+    assert in_files.status == 0, in_files.err
+    assert heedful(*asked, "--input", documents).out == in_files.out  # counted in the input file
+    standard_input(monkeypatch, *LINES)
+    assert heedful(*asked, "--idf", documents).out == in_files.out
+    standard_input(monkeypatch, *LINES)
+    assert heedful(*asked, "--input", documents, "--idf", "-").out == in_files.out
+    for more in ((), ("--input", "-"), ("--idf", "-")):
+        standard_input(monkeypatch, *LINES)
+        ran = heedful(*asked, *more)
+        assert (ran.status, ran.out) == (2, "")
+        assert "Standard input can be read once: name the texts whose words are counted" in ran.err
+
+
+def test_a_corpus_may_come_from_standard_input(heedful, trained, documents, monkeypatch):
+    asked = ("7 8", "--pooling", "idf", "--threads", 1)
+    standard_input(monkeypatch, *LINES)
+    ran = heedful("nearest", trained, "-", *asked)
+    assert ran.out == heedful("nearest", trained, documents, *asked).out
+    assert ran.out.startswith("1.000\t2\t7 8\n")
+    ran = heedful("nearest", trained, "-")
+    assert (ran.status, ran.out) == (2, "")
+    assert "Standard input can be read once: name what to look for" in ran.err
+
+
 def test_words_are_followed_and_layers_measured(heedful, trained, documents, tmp_path):
     ran = heedful("contexts", trained, documents, "--json", "--threads", 1)
     assert ran.status == 0, ran.err
