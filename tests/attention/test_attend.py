@@ -269,6 +269,14 @@ def test_auto_takes_the_kernel_that_is_fastest(length, trained, dropout, kernel)
     assert torch.equal(attended, attend(x, x, x, dropout=dropout, kernel=kernel))
 
 
+@pytest.mark.parametrize("trained", range(3))
+def test_a_gradient_of_any_of_the_three_counts_as_training(trained):
+    inputs = [torch.randn(1, 1, 64, 8, requires_grad=number == trained) for number in range(3)]
+    assert explain_kernel(*inputs).kernel == "explicit"
+    with torch.no_grad():
+        assert explain_kernel(*inputs).kernel == "fused"
+
+
 def test_a_mask_of_keys_is_fused_at_any_length():
     x = torch.zeros(1, 1, 8192, 8)
     lengths = masks.padding(torch.tensor([5000]))

@@ -32,9 +32,9 @@ def test_the_search_reports_the_score_of_its_answers(kind, settings):
 
 def test_probabilities_of_all_one_token_continuations_sum_to_one():
     model = Table(7)
-    source = sources(1, 7).expand(7, -1)
-    target = torch.tensor([[4, token] for token in range(1, 7)] + [[4, END]])[:6]
-    total = score(model, source[:6], target).tokens[:, 1].exp().sum()
+    source = sources(1, 7).expand(6, -1)
+    target = torch.tensor([[4, token] for token in range(1, 7)])  # END among them
+    total = score(model, source, target).tokens[:, 1].exp().sum()
     pad = model(source[:1], torch.tensor([[1, 4]])).softmax(-1)[0, 1, PAD]
     assert (total + pad).item() == pytest.approx(1)
 

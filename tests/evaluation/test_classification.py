@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heedful.evaluation.classification import scores, value
-from heedful.evaluation.spread import spread, spread_table
 
 LABELS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
 NUMBERS = st.lists(st.integers(-50, 50), min_size=3, max_size=20, unique=True)
@@ -52,13 +51,3 @@ def test_scores_have_intervals_and_say_how():
     assert 70 < accuracy.low < 76
     assert 84 < accuracy.high < 90
     assert f1.signature == "examples:100|bs:1000|seed:12345"
-
-
-def test_the_spread_of_seeds():
-    runs = [{"test": [{"name": "accuracy", "value": number, "label": "right"}]} for number in (88, 90, 89)]
-    (found,) = spread(runs)
-    assert (found.mean, found.deviation, found.values) == (89, 1, (88, 90, 89))
-    assert found.to_dict()["values"] == [88, 90, 89]
-    assert spread_table([found]).row_count == 1
-    assert spread([*runs, {}]) == []
-    assert spread(runs[:1])[0].deviation is None

@@ -1,15 +1,10 @@
-"""The production tokenizer: nothing lost, nothing special in plain text, the same everywhere, readable files."""
+"""The production tokenizer: nothing lost, nothing special in plain text, the same everywhere, and its settings."""
 
-import gzip
-import html
 import json
 import os
-import pickle
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +16,9 @@ from pydantic import ValidationError
 from heedful.errors import TokenizerError
 from heedful.text import END, PAD, SPECIAL_TOKENS, START, UNKNOWN, Tokenizer, TokenizerSettings
 from heedful.text.byte_level import spelt
-from heedful.text.normalization import Normalizer
 from heedful.text.settings import Kind, SidesSettings
 from heedful.text.words import LONGEST, mark, unmark
-
-KINDS: tuple[Kind, ...] = ("bpe", "byte-bpe", "unigram", "characters", "wordpiece", "words", "symbols")
-SPELLING_BYTES: tuple[Kind, ...] = ("bpe", "unigram", "characters")
-
-TEXTS = [
-    "Ein Pferd springt über einen Zaun.",
-    "Das Pferd, ein Schimmel, springt; die Pferde springen.",
-    "A man rides a horse. The man's horse doesn't jump!",
-    "L'homme monte à cheval, n'est-ce pas ?",
-    "2019年3月3日 星期日",
-    "الأحد، ٣ مارس ٢٠١٩",
-    "रविवार, ३ मार्च २०१९",
-    "воскресенье, 3 марта 2019 г.",
-    "<s> is no start, </s> no end, <pad>, <unk> and <0x41> are text",
-    "tab\there, line\nthere,  two spaces, ▁ and ␛ and ␛_ as themselves ",
-] * 3
+from tests.text.tokenizers import KINDS, SPELLING_BYTES, TEXTS, lines, trained
 
 # Whatever means something to some part of the machinery, and characters that are easily lost.
 AWKWARD = [*SPECIAL_TOKENS, "▁", "␛", "␛_", "_", " ", "  ", "\t", "\n", "\r\n", "\x00", "\u00a0", "\u200d"]
@@ -58,16 +37,6 @@ AWKWARD += [
     "3" * 200,
 ]
 UNICODE = st.text() | st.lists(st.sampled_from(AWKWARD) | st.text(max_size=5)).map("".join)
-
-
-@cache
-def trained(kind: Kind, **settings: Any) -> Tokenizer:
-    return Tokenizer.train(TEXTS, TokenizerSettings(kind=kind, **{"vocabulary_size": 500, **settings}))
-
-
-def lines(mirror: Path, name: str) -> list[str]:
-    with gzip.open(mirror / "multi30k" / f"{name}.gz", "rt", encoding="utf-8") as file:
-        return file.read().splitlines()
 
 
 # Nothing is lost
@@ -336,53 +305,6 @@ def test_texts_are_read_once_as_a_stream():
     assert Tokenizer.train(iter(TEXTS), trained("bpe").settings).fingerprint() == trained("bpe").fingerprint()
 
 
-# Normalisation
-
-
-def test_steps_apply_in_the_order_given():
-    assert Normalizer(("nfkc", "lowercase"), None).apply("ﬁ Ⅷ K") == "fi viii k"
-    # ℡ becomes TEL, in capitals, after lowercase has been
-    assert Normalizer(("lowercase", "nfkc"), None).apply("℡") == "TEL"
-    assert Normalizer(("nfkc", "lowercase"), None).apply("℡") == "tel"
-    assert Normalizer(("nfc",), None).apply("e\u0301") == "é"
-
-
-def test_moses_needs_a_language():
-    settings = TokenizerSettings(normalization=("moses",))
-    with pytest.raises(TokenizerError, match="moses normalisation depends on the language"):
-        Tokenizer.train(TEXTS, settings)
-
-
-def test_moses_tokens_are_the_words_and_running_text_comes_out():
-    settings = TokenizerSettings(normalization=("lowercase", "moses"), vocabulary_size=500)
-    tokenizer = Tokenizer.train({"en": TEXTS, "fr": TEXTS}, settings)
-    assert tokenizer.language == "en"
-    assert tokenizer.words("The man's t-shirt, (blue).") == [
-        "▁the", "▁man", "▁'s", "▁t-shirt", "▁,", "▁(", "▁blue", "▁)", "▁."
-    ]  # fmt: skip
-    assert tokenizer.decode(tokenizer.encode("The man's t-shirt, (blue).")) == "the man's t-shirt, (blue)."
-    french = tokenizer.for_language("fr")
-    assert french.words("L'homme") == ["▁l'", "▁homme"]
-    assert french.decode(french.encode("L'homme monte.")) == "l'homme monte."
-    assert french.vocabulary is tokenizer.vocabulary
-
-
-@pytest.mark.parametrize("language", ["de", "en", "fr"])
-def test_moses_gives_the_published_tokens_of_multi30k(mirror: Path, language: str):
-    raw = lines(mirror, f"raw/val.{language}")
-    published = lines(mirror, f"tok/val.lc.norm.tok.{language}")
-    normalizer = Normalizer(("lowercase", "moses"), language)
-    assert [normalizer.apply(text) for text in raw] == [html.unescape(text) for text in published]
-
-
-@pytest.mark.parametrize("language", ["de", "en", "fr"])
-def test_moses_is_undone_for_running_text(mirror: Path, language: str):
-    raw = lines(mirror, f"raw/val.{language}")
-    normalizer = Normalizer(("moses",), language)
-    same = sum(normalizer.undo(normalizer.apply(text)) == text for text in raw)
-    assert same / len(raw) > 0.98  # the rest: double spaces, no-break spaces, lone apostrophes
-
-
 # Settings
 
 
@@ -433,130 +355,6 @@ def test_kinds_that_cannot_spell_bytes_do_not():
     assert not TokenizerSettings(kind="words").byte_fallback
     settings = TokenizerSettings(kind="wordpiece")
     assert TokenizerSettings.model_validate(settings.model_dump(mode="json")) == settings
-
-
-# Files
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_tokenizer_survives_its_file_and_pickling(kind: Kind, tmp_path: Path):
-    tokenizer = Tokenizer.train(TEXTS, TokenizerSettings(kind=kind, vocabulary_size=400), language="de")
-    tokenizer.save(tmp_path / "tokenizer.json")
-    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
-    for other in (Tokenizer.load(tmp_path / "tokenizer.json"), pickle.loads(pickle.dumps(tokenizer))):
-        assert other.settings == tokenizer.settings
-        assert other.language == "de"
-        assert other.vocabulary == tokenizer.vocabulary
-        assert other.fingerprint() == tokenizer.fingerprint()
-        assert other.encode_batch(TEXTS) == tokenizer.encode_batch(TEXTS)
-
-
-def test_fingerprints_tell_tokenizers_apart():
-    tokenizer = trained("bpe")
-    others = [
-        trained("bpe", vocabulary_size=499),
-        trained("bpe", dropout=0.1),
-        trained("unigram"),
-        tokenizer.for_language("de"),
-    ]
-    fingerprints = {other.fingerprint() for other in [tokenizer, *others]}
-    assert len(fingerprints) == 5
-    assert all(len(fingerprint) == 64 for fingerprint in fingerprints)
-
-
-Damage = Callable[[dict[str, Any]], Any]
-
-
-def _change(key: str, change: Callable[[Any], Any]) -> Damage:
-    return lambda content: {**content, key: change(content[key])}
-
-
-@pytest.mark.parametrize(
-    ("kind", "damage", "message"),
-    [
-        ("bpe", lambda content: [], "this is not a heedful tokenizer"),
-        (
-            "bpe",
-            lambda content: {"version": "1.0", "model": {"type": "BPE"}},
-            "this is not a heedful tokenizer",
-        ),
-        (
-            "bpe",
-            _change("version", lambda _: 2),
-            "has version 2 of the file format; this heedful reads version 1",
-        ),
-        ("bpe", lambda content: {**content, "extra": 1}, "unknown key 'extra'"),
-        ("bpe", lambda content: {k: v for k, v in content.items() if k != "merges"}, "'merges' is missing"),
-        ("bpe", _change("settings", lambda s: {**s, "knd": "bpe"}), "settings.knd: Extra inputs"),
-        ("bpe", _change("settings", lambda s: {**s, "kind": "spm"}), "settings.kind: Input should be"),
-        ("bpe", _change("language", lambda _: 5), "'language' is 5"),
-        (
-            "bpe",
-            _change("pieces", lambda p: p[1:]),
-            "'<s>' at id 0, expected '<pad>': special tokens come first",
-        ),
-        (
-            "bpe",
-            _change("pieces", lambda p: p[:4] + p[5:]),
-            "'<0x01>' at id 4, expected '<0x00>': byte tokens",
-        ),
-        ("bpe", _change("pieces", lambda p: [*p, p[300]]), "'pieces' has '.*' twice"),
-        ("bpe", _change("pieces", lambda p: [*p, ""]), "not a list of non-empty strings"),
-        ("bpe", _change("pieces", lambda p: [*p, 5]), "not a list of non-empty strings"),
-        ("bpe", _change("pieces", lambda p: [*p, "\ud800"]), "half a surrogate pair"),
-        (
-            "bpe",
-            _change("pieces", lambda p: p[:-1]),
-            "speaks of '.*' at rank .*, which is not among 'pieces'",
-        ),
-        ("bpe", _change("merges", lambda m: [*m, ["a"]]), "expected a pair of pieces"),
-        ("bpe", _change("merges", lambda m: [*m, m[0]]), "'merges' has a pair twice"),
-        ("bpe", _change("scores", lambda _: [0.0]), "'scores' has 1 entries, expected 0"),
-        ("characters", _change("merges", lambda _: [["a", "b"]]), "kind 'characters' has no merges"),
-        ("unigram", _change("scores", lambda s: s[:-1]), "'scores' has .* entries, expected"),
-        ("unigram", _change("scores", lambda s: [*s[:-1], float("nan")]), "'scores' has nan at id"),
-        ("unigram", _change("scores", lambda s: [*s[:-1], True]), "'scores' has True at id"),
-    ],
-)
-def test_a_damaged_file_is_named_with_what_is_wrong(kind: Kind, damage: Damage, message: str, tmp_path: Path):
-    path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps(damage(trained(kind).to_json())))
-    with pytest.raises(TokenizerError, match=message) as caught:
-        Tokenizer.load(path)
-    assert str(caught.value).startswith(f"{path}: ")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not a tokenizer file, or cut short"),
-        (b'{"format": "heedful tokenizer", "ver', "not a tokenizer file, or cut short"),
-        (b"\xff\xfe\x00", "not a tokenizer file, or cut short"),
-        (b"[" * 100_000, "not a tokenizer file, or cut short"),
-        (None, "cannot be read: No such file"),
-    ],
-)
-def test_a_file_that_is_no_json(content: bytes | None, message: str, tmp_path: Path):
-    path = tmp_path / "tokenizer.json"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(TokenizerError, match=message) as caught:
-        Tokenizer.load(path)
-    assert str(caught.value).startswith(f"{path}: ")
-
-
-def test_an_enormous_file_is_not_read(tmp_path: Path):
-    path = tmp_path / "tokenizer.json"
-    with path.open("wb") as file:
-        file.truncate(1 << 40)
-    with pytest.raises(TokenizerError, match="too large for a tokenizer"):
-        Tokenizer.load(path)
-
-
-def test_a_file_that_cannot_be_written(tmp_path: Path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(TokenizerError, match="the tokenizer cannot be written: File exists"):
-        trained("bpe").save(tmp_path / "file" / "tokenizer.json")
 
 
 # Real text

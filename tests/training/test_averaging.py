@@ -1,5 +1,6 @@
 """Averages of weights against their definitions."""
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -9,13 +10,14 @@ from heedful.training.averaging import MovingAverage, mean_of_checkpoints, weigh
 
 def test_the_moving_average_is_its_formula():
     parameter = nn.Parameter(torch.tensor([1.0]))
-    average = MovingAverage({"w": parameter}, decay=0.5)
+    # Two steps with a smaller decay, (1 + step) / (10 + step), and two with its own.
+    average = MovingAverage({"w": parameter}, decay=0.3)
     expected = 1.0
     for step, value in enumerate([3.0, -2.0, 8.0, 0.25], start=1):
         with torch.no_grad():
             parameter.fill_(value)
         average.update(step)
-        decay = min(0.5, (1 + step) / (10 + step))
+        decay = (2 / 11, 3 / 12, 0.3, 0.3)[step - 1]
         expected = decay * expected + (1 - decay) * value
     assert torch.allclose(average.average["w"], torch.tensor([expected]))
 
@@ -33,10 +35,12 @@ def test_the_mean_of_checkpoints_is_the_mean_of_what_has_the_prefix(tmp_path):
 
 def test_borrowed_weights_are_given_back_even_after_an_error():
     parameter = nn.Parameter(torch.tensor([1.0]))
-    try:
+
+    def borrow() -> None:
         with weights_of({"w": parameter}, {"w": torch.tensor([5.0])}):
             assert parameter.item() == 5.0
             raise KeyError
-    except KeyError:
-        pass
+
+    with pytest.raises(KeyError):
+        borrow()
     assert parameter.item() == 1.0

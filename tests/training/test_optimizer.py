@@ -51,7 +51,7 @@ EVERY_MODEL = pytest.mark.parametrize(("make", "packed"), MODELS.values(), ids=M
 def set_gradients(model: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator) / 100
+        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.dtype) / 100
 
 
 def defined(matrix: Tensor) -> Tensor:
@@ -128,7 +128,25 @@ def test_adamw_is_that_of_pytorch_bit_for_bit():
     }
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_two_steps_of_sgd_are_those_of_nesterov_with_the_decay_in_the_gradient(momentum):
+    model = transformer().double()
+    settings = TrainingSettings(optimizer="sgd", momentum=momentum, weight_decay=0.1)
+    made = make_optimizer(model, settings, "float32")
+    expected = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    velocity = dict.fromkeys(expected, 0.0)
+    for seed, rate in ((1, 0.5), (2, 0.25)):
+        set_gradients(model, seed)
+        for name, parameter in model.named_parameters():
+            gradient = parameter.grad + 0.1 * expected[name]
+            velocity[name] = momentum * velocity[name] + gradient
+            expected[name] = expected[name] - rate * (gradient + momentum * velocity[name])
+        made.step(rate)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon", "sgd"])
 def test_one_goes_on_from_the_state_of_another_with_the_same_bits(kind):
     settings = TrainingSettings(optimizer=kind)
     first, second = transformer(), transformer()

@@ -88,6 +88,12 @@ def test_constant_stays():
     assert {schedule.rate(step) for step in range(10, 5000, 7)} == {0.01}
 
 
+def test_a_stair_is_as_long_as_it_shall_be_and_the_first_begins_after_warm_up():
+    schedule = _schedule(kind="staircase", rate=0.8, warmup=2, every=3, decay=0.5)
+    rates = [schedule.rate(step) for step in range(1, 12)]
+    assert rates == pytest.approx([0.4, 0.8, *[0.8] * 3, *[0.4] * 3, *[0.2] * 3])
+
+
 def test_plateau_falls_after_validations_without_improvement():
     schedule = _schedule(kind="plateau", rate=1.0, warmup=0, decay=0.5, plateau_patience=2)
     rates = []

@@ -5,16 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from heedful.data.batching import Batch
 from heedful.errors import TrainingError
 from heedful.models.transformer import Transformer, TransformerSettings
-from heedful.objectives import sequence_loss
+from heedful.objectives import Loss, sequence_loss
 from heedful.text.special import END, PAD, START
 from heedful.training.settings import TrainingSettings
 from heedful.training.step import Stepper, Totals
 
 VOCABULARY = 20
+# Of 0.1: PyTorch spreads its own over the reference as well.
+SMOOTHING = 0.1 * VOCABULARY / (VOCABULARY - 1)
 
 
 def model(dropout: float = 0.0) -> Transformer:
@@ -98,9 +101,22 @@ def test_other_errors_are_not_taken_for_memory():
 
 def test_accumulated_batches_are_one_batch():
     both = batch(8)
-    together, _ = trained([both])
-    apart, _ = trained(_halves(both), TrainingSettings(accumulate=2))
+    together, sums = trained([both])
+    apart, sums_apart = trained(_halves(both), TrainingSettings(label_smoothing=0.1, accumulate=2))
     assert largest_difference(together, apart) < 2e-4
+    assert sums_apart.tokens == sums.tokens == both.tokens
+    assert sums_apart.means() == pytest.approx(sums.means(), rel=1e-5)
+
+
+def test_what_is_logged_is_the_loss_and_the_likelihood_of_a_token_before_the_update():
+    both = batch(8)
+    _, sums = trained([both])
+    logits, reference = model()(both.source, both.target_input).flatten(0, 1), both.target_output.flatten()
+    nll, loss = (
+        float(cross_entropy(logits.detach(), reference, ignore_index=PAD, label_smoothing=smoothing))
+        for smoothing in (0.0, SMOOTHING)
+    )
+    assert sums.means() == pytest.approx({"loss": loss, "nll": nll}, rel=1e-5)
 
 
 def _halves(both: Batch) -> list[Batch]:
@@ -117,25 +133,45 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_pairs():
         stepper.step(12, 1e-3, [batch(4)], Totals())
 
 
-def test_clipping_bounds_the_norm_of_the_gradient(monkeypatch):
-    stepper = stepper_of(TrainingSettings(clip=1e-3))
-    norms = []
+def test_a_gradient_that_is_not_finite_changes_no_weight_where_gradients_are_clipped():
+    stepper = stepper_of(TrainingSettings(clip=1.0))
+    before = [parameter.detach().clone() for parameter in stepper.model.parameters()]
+    # The root of zero is zero, and its slope is none.
+    root = (stepper.model.output.weight * 0).sum().sqrt()
+    stepper.loss = lambda batch: Loss(root, root.detach(), batch.tokens)
+    with pytest.raises(TrainingError, match="step 3 is not finite"):
+        stepper.step(3, 1e-3, [batch(4)], Totals())
+    assert all(map(torch.equal, stepper.model.parameters(), before))
+
+
+def gradients_of(settings: TrainingSettings, batches: list[Batch], monkeypatch) -> dict[str, torch.Tensor]:
+    """What the optimizer is given."""
+    stepper, found = stepper_of(settings), {}
 
     def measure(_rate):
-        gradients = [p.grad for p in stepper.model.parameters() if p.grad is not None]
-        norms.append(torch.nn.utils.get_total_norm(gradients))
+        found.update({name: p.grad.clone() for name, p in stepper.model.named_parameters()})
 
     monkeypatch.setattr(stepper.optimizer, "step", measure)
-    stepper.step(1, 1e-3, [batch(4)], Totals())
-    assert norms[0] == pytest.approx(1e-3, rel=1e-3)
+    stepper.step(1, 1e-3, batches, Totals())
+    return found
 
 
-def test_the_optimizer_goes_on_exactly_after_restore():
-    first = stepper_of(TrainingSettings())
-    first.step(1, 1e-2, [batch(4)], Totals())
-    second = stepper_of(TrainingSettings())
-    second.model.load_state_dict(first.model.state_dict())
-    second.restore({name: tensor.clone() for name, tensor in first.state().items()})
-    for stepper in (first, second):
-        stepper.step(2, 1e-2, [batch(4, seed=1)], Totals())
-    assert largest_difference(first.model, second.model) == 0.0
+def test_the_gradient_is_that_of_the_mean_over_all_target_tokens(monkeypatch):
+    """Adam's first step is the same whatever the gradient is multiplied by: the weights would not tell."""
+    both = batch(8)
+    found = gradients_of(TrainingSettings(label_smoothing=0.1), _halves(both), monkeypatch)
+    same = model()
+    logits = same(both.source, both.target_input).flatten(0, 1)
+    reference = both.target_output.flatten()
+    cross_entropy(logits, reference, ignore_index=PAD, label_smoothing=SMOOTHING).backward()
+    for name, parameter in same.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_shortens_the_gradient_and_does_not_turn_it(monkeypatch):
+    free = gradients_of(TrainingSettings(clip=None), [batch(4)], monkeypatch)
+    norm = torch.nn.utils.get_total_norm(free.values())
+    for clip, factor in ((1e-3, 1e-3 / norm), (2 * float(norm), 1.0)):
+        clipped = gradients_of(TrainingSettings(clip=clip), [batch(4)], monkeypatch)
+        for name, gradient in free.items():
+            torch.testing.assert_close(clipped[name], factor * gradient, rtol=1e-4, atol=1e-9)

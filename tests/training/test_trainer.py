@@ -1,15 +1,19 @@
 """A training that is interrupted anywhere and started again is the training that was not interrupted."""
 
+import json
 import os
 import shutil
 import signal
 import sys
+from itertools import groupby
 
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 from heedful.errors import CheckpointError, TrainingError
+from heedful.tasks.face import Plain
 from heedful.tasks.translation import Translation
 from heedful.training.progress import Progress
 from heedful.training.recipe import recipe_of
@@ -80,9 +84,9 @@ def recipe(corpus, **training):
     )
 
 
-def train(recipe, folder, interrupt_at=()):
-    run, progress = Run(folder), Quiet(interrupt_at)
-    task = Translation(recipe, run.data, progress)
+def train(recipe, folder, interrupt_at=(), progress=None, kind=Translation):
+    run, progress = Run(folder), progress or Quiet(interrupt_at)
+    task = kind(recipe, run.data, progress)
     task.prepare()
     trainer = Trainer(recipe.training, task, run, progress)
     return trainer, trainer.train()
@@ -93,11 +97,22 @@ def everything(folder):
     return {name: (folder / name).read_bytes() for name in names}
 
 
+# Nothing is right so early, so that no validation after the first improves: the rate falls at the second.
+PLATEAU = {"kind": "plateau", "rate": 5e-3, "warmup": 5, "plateau_patience": 1}
+STEADY = {"kind": "constant", "rate": 1e-4, "warmup": 0}
+
+
 @pytest.mark.parametrize(
-    ("averaging", "optimizer"), [("none", "adamw"), ("ema", "muon"), ("checkpoints", "adamw")]
+    "choices",
+    [
+        {"schedule": PLATEAU, "metric": "exact-match"},
+        {"averaging": "ema", "optimizer": "muon"},
+        {"averaging": "checkpoints", "average_last": 2},
+    ],
+    ids=["plateau", "ema and muon", "mean of checkpoints"],
 )
-def test_an_interrupted_run_ends_with_the_same_bits(corpus, tmp_path, averaging, optimizer):
-    settings = recipe(corpus, averaging=averaging, average_last=2, optimizer=optimizer)
+def test_an_interrupted_run_ends_with_the_same_bits(corpus, tmp_path, choices):
+    settings = recipe(corpus, **choices)
     _, whole = train(settings, tmp_path / "whole")
     for interrupt_at in (3, 9, 10, 17, 29):
         with pytest.raises(KilledError):
@@ -126,6 +141,80 @@ def test_a_kill_while_validating_validates_again(corpus, tmp_path, monkeypatch):
     assert everything(tmp_path / "pieces") == everything(tmp_path / "whole")
 
 
+class Counting(Translation):
+    """Translation with a model that counts its batches in a buffer, and notes in which mode it saw them."""
+
+    def build(self):
+        model = super().build()
+        model.register_buffer("batches", torch.zeros(()))
+        self.modes = []
+        return model
+
+    def loss(self, model, batch, objective):
+        model.batches += model.training
+        self.modes.append((model.training, torch.is_grad_enabled()))
+        return super().loss(model, batch, objective)
+
+
+def test_buffers_are_resumed_and_only_validation_is_in_evaluation_mode(corpus, tmp_path):
+    settings = recipe(corpus, steps=12, validate_every=5)
+    with pytest.raises(KilledError):
+        train(settings, tmp_path, [7], kind=Counting)
+    trainer, _ = train(settings, tmp_path, kind=Counting)
+    assert float(trainer.checkpoints.read(12)[0]["buffer/batches"]) == 12
+    # Steps 6 to 12, and validations after 10 and 12; what is in training mode has gradients.
+    modes = [mode for mode, _ in groupby(trainer.task.modes)]
+    assert modes[-4:] == [(True, True), (False, False), (True, True), (False, False)]
+
+
+@pytest.mark.parametrize("averaging", ["none", "ema", "checkpoints"])
+def test_what_is_validated_and_saved_are_the_averaged_weights(corpus, tmp_path, averaging):
+    averages = {"averaging": averaging, "average_last": 2, "ema_decay": 0.5}
+    settings = recipe(corpus, steps=6, validate_every=2, metric="loss", keep=1, schedule=STEADY, **averages)
+    trainer, outcome = train(settings, tmp_path)
+    assert outcome.best_step == 6  # the loss falls
+    saved, read = load_file(tmp_path / "model" / "model.safetensors"), trainer.checkpoints.read
+    assert trainer.checkpoints.steps() == ([4, 6] if averaging == "checkpoints" else [6])
+    last = read(6)[0]
+    for name, tensor in saved.items():
+        expected = last[f"average/{name}" if averaging == "ema" else f"model/{name}"]
+        if averaging == "checkpoints":
+            expected = (expected + read(4)[0][f"model/{name}"]) / 2
+        torch.testing.assert_close(tensor, expected)
+        assert torch.equal(
+            trainer.parameters[name], last[f"model/{name}"]
+        )  # the training's own are as they were
+    model = trainer.model.eval()
+    with torch.no_grad():
+        for name, parameter in trainer.parameters.items():
+            parameter.copy_(saved[name])
+        losses = [trainer.task.loss(model, batch, Plain()) for batch in trainer.task.validation_batches()]
+    nll = float(sum(loss.likelihood for loss in losses)) / sum(loss.tokens for loss in losses)
+    assert outcome.best == pytest.approx(nll, rel=1e-5)
+
+
+def test_an_update_takes_as_many_batches_as_are_accumulated(corpus, tmp_path):
+    settings = recipe(corpus, steps=4, accumulate=3, log_every=2, schedule=STEADY)
+    trainer, _ = train(settings, tmp_path)
+    stream = trainer.task.batches(settings.training.seed)
+    tokens = [sum(next(stream).tokens for _ in range(2 * 3)) for _ in range(2)]
+    assert [event["tokens"] for event in Run(tmp_path).log.events() if event["event"] == "training"] == tokens
+
+
+def test_only_what_is_better_is_saved(corpus, tmp_path, monkeypatch):
+    scores = [3.0, 2.0, 2.0, 5.0]
+    for metric, best in (("chrf", [True, False, False, True]), ("ter", [True, True, False, False])):
+        left = iter(scores)
+        monkeypatch.setattr(Translation, "validate", lambda *_, left=left: next(left))
+        settings = recipe(corpus, steps=4, validate_every=1, metric=metric, schedule=STEADY)
+        _, outcome = train(settings, tmp_path / metric)
+        events = Run(tmp_path / metric).log.events()
+        assert [event["best"] for event in events if event["event"] == "validation"] == best
+        assert (outcome.best, outcome.best_step) == ((5.0, 4) if metric == "chrf" else (2.0, 2))
+        told = json.loads((tmp_path / metric / "model" / "config.json").read_text("utf-8"))
+        assert told["trained"]["step"] == outcome.best_step
+
+
 def test_patience_ends_a_run_and_stays_ended(corpus, tmp_path):
     settings = recipe(
         corpus, steps=1000, patience=1, schedule={"kind": "constant", "rate": 1e-9, "warmup": 0}
@@ -143,15 +232,10 @@ def test_a_signal_ends_the_run_with_a_checkpoint_at_that_step(corpus, tmp_path):
 
     class Signalled(Quiet):
         def step(self, step):
-
             if step == 13:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    run, progress = Run(tmp_path / "pieces"), Signalled()
-    task = Translation(settings, run.data, progress)
-    task.prepare()
-    trainer = Trainer(settings.training, task, run, progress)
-    outcome = trainer.train()
+    trainer, outcome = train(settings, tmp_path / "pieces", progress=Signalled())
     assert outcome.ending == "interrupted"
     assert trainer.checkpoints.steps()[-1] in (13, 14)
     train(settings, tmp_path / "pieces")
@@ -206,7 +290,6 @@ def test_curves_for_tensorboard(corpus, tmp_path):
 
 
 def test_a_missing_extra_is_named_with_its_install_line(corpus, tmp_path, monkeypatch):
-
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrainingError, match=r"pip install 'heedful\[tensorboard\]'"):
         train(recipe(corpus, tensorboard=True), tmp_path)
