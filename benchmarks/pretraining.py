@@ -113,18 +113,20 @@ def best(
     return metric, told, f"{validation:.2f}", f"{tested['mean']:.2f} ± {tested['deviation']:.2f}"
 
 
-def compare(runs: Path, names: list[str], seeds: int) -> None:
+def compare(
+    runs: Path, names: list[str], seeds: int, scratch: tuple[float, ...], begun: tuple[float, ...]
+) -> None:
     ways: dict[str, tuple[tuple[float, ...], list[object]]] = {
         "recipe": ((), []),
         "scratch": (
-            SCRATCH,
+            scratch,
             [
                 "--look_beside",
                 0,
                 *(word for key, value in MODEL.items() for word in (f"--model.{key}", value)),
             ],
         ),
-        "begun": (BEGUN, ["--init", runs / "pretrained"]),
+        "begun": (begun, ["--init", runs / "pretrained"]),
     }
     print("| task | trained | metric | rate | validation | test |\n|---|---|---|---|---|---|")
     for name in names:
@@ -146,13 +148,15 @@ def main() -> None:
     second.add_argument("runs", type=Path)
     second.add_argument("tasks", nargs="*", choices=[[], *TASKS], default=[])
     second.add_argument("--seeds", type=int, default=3)
+    second.add_argument("--scratch", type=float, nargs="+", default=SCRATCH, help="rates to try from scratch")
+    second.add_argument("--begun", type=float, nargs="+", default=BEGUN, help="rates to try begun")
     asked = parser.parse_args()
     if asked.part == "corpus":
         write_corpus(asked.corpus)
     elif asked.part == "pretrain":
         pretrain(asked.corpus, asked.runs)
     else:
-        compare(asked.runs, asked.tasks or list(TASKS), asked.seeds)
+        compare(asked.runs, asked.tasks or list(TASKS), asked.seeds, tuple(asked.scratch), tuple(asked.begun))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from chromium import chromium, first_picture
 from torch import Tensor
 
 from heedful import observe
@@ -111,45 +111,12 @@ def bertviz(length: int, path: Path) -> float:
     return time.perf_counter() - start
 
 
-def first_picture(path: Path, rounds: int = 3) -> float | None:
+def opened(path: Path, rounds: int = 3) -> float | None:
     """Give the median time in ms to the first picture; None without Chromium."""
-    try:
-        from selenium import webdriver
-        from selenium.common.exceptions import WebDriverException
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        return None
-    options = webdriver.ChromeOptions()
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-background-networking",
-        "window-size=1280,800",
-    ):
-        options.add_argument(f"--{argument}")
-    driver = shutil.which("chromedriver")
-    options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-    try:
-        browser = webdriver.Chrome(options=options, service=Service(driver))
-    except WebDriverException as error:
-        print(f"no Chromium: {error.msg}", file=sys.stderr)
-        return None
-    times = []
-    try:
-        for _ in range(rounds):
-            browser.get("about:blank")
-            browser.get(path.as_uri())
-            until = time.monotonic() + 60
-            mark: list[float] = []
-            while not mark and time.monotonic() < until:
-                time.sleep(0.05)
-                mark = browser.execute_script(
-                    "return performance.getEntriesByName('heedful-first-picture').map((mark) => mark.startTime)"
-                )
-            times += mark
-    finally:
-        browser.quit()
+    with chromium() as browser:
+        if browser is None:
+            return None
+        times = [time for _ in range(rounds) if (time := first_picture(browser, path.as_uri())) is not None]
     return sorted(times)[len(times) // 2] if times else None
 
 
@@ -164,7 +131,7 @@ def measured(side: str, length: int, threads: int) -> dict[str, Any]:
             return {"failed": ran.returncode}
         found = json.loads(ran.stdout.splitlines()[-1]) | {"bytes": path.stat().st_size}
         if side == "heedful":
-            found["first"] = first_picture(path)
+            found["first"] = opened(path)
         return found
 
 

@@ -11,7 +11,11 @@ length has a process of its own, which asks the page's server (`heedful.viewing.
     tiles      median and worst of some tiles of each level of that head, below the diagonal, answers packed
     memory     of the server (VmRSS), above what it had with the model loaded; and at most (VmHWM)
 
-With one thread, times are the processor's, which other work on the machine disturbs less. Needs Linux (/proc).
+Then Chromium opens the page on that text: the first picture, from the start of the navigation on; a walk into the map,
+from the whole to single weights and back, twice; and the memory of the page after it, above that of an empty one.
+
+With one thread, times are the processor's, which other work on the machine disturbs less, but for the first picture.
+Needs Linux (/proc), and for the page chromedriver and selenium.
 """
 
 import argparse
@@ -22,12 +26,15 @@ import random
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from chromium import chromium, first_picture
+from chromium import memory as of_pages
 from fastapi.testclient import TestClient
 from torch import Tensor, nn
 
@@ -35,7 +42,7 @@ from heedful.attention import Step, masks, observe
 from heedful.layers.transformer_layer import LayerShape, TransformerStack
 from heedful.viewing.looks.opened import Ask, Opened
 from heedful.viewing.scene import AttentionMap, Axis, Scene, Token
-from heedful.viewing.server import create
+from heedful.viewing.server import address_of, create, listen, serve
 from heedful.viewing.studio import Studio
 
 LAYERS, HEADS, WIDTH = 4, 4, 256
@@ -126,7 +133,28 @@ def measure(length: int, tiles: int) -> dict[str, Any]:
         found["tiles"][level] = statistics.median(times), max(times)
     found["memory"] = memory("VmRSS") - before
     found["most"] = memory("VmHWM") - before
+    found["first picture"], found["page"] = walk(studio, {"model": "0", "texts": {"text": text}})
     return found
+
+
+def walk(studio: Studio, opened: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Open the page and walk into the map; give the milliseconds to the first picture, and MB."""
+    with chromium() as browser:
+        if browser is None:
+            return None, None
+        taken = listen("127.0.0.1", 0)
+        address = address_of(taken)
+        threading.Thread(target=serve, args=(create(studio, opened), taken), daemon=True).start()
+        browser.get("about:blank")
+        empty = of_pages()
+        first = first_picture(browser, address)
+        page = browser.find_element("css selector", "body")
+        page.send_keys("2")  # the map
+        for keys in ["0", *"+" * 30, *"-" * 4, "0"] * 2:
+            time.sleep(0.2)
+            page.send_keys(keys)
+        time.sleep(2)
+        return first, of_pages() - empty
 
 
 def memory(kind: str) -> float:
@@ -135,10 +163,15 @@ def memory(kind: str) -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith(kind))
 
 
+def told(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:,.0f}{unit}"
+
+
 def table(rows: list[Mapping[str, Any]]) -> None:
     levels = max(len(row["tiles"]) for row in rows)
     print(
-        f"\n{'tokens':>8} {'pass s':>8} {'overview s':>11} {'whole s':>8} {'head s':>8} {'MB':>7} {'at most':>8}   "
+        f"\n{'tokens':>8} {'pass s':>8} {'overview s':>11} {'whole s':>8} {'head s':>8} {'MB':>7} {'at most':>8} "
+        f"{'picture':>9} {'page MB':>8}   "
         "tiles, ms: median (worst) by level"
     )
     for row in rows:
@@ -147,7 +180,8 @@ def table(rows: list[Mapping[str, Any]]) -> None:
         )
         print(
             f"{row['length']:>8,} {row['pass']:>8.2f} {row['overview']:>11.2f} {row['first whole']:>8.2f} "
-            f"{row['head']:>8.2f} {row['memory']:>7.0f} {row['most']:>8.0f}   {tiles}"
+            f"{row['head']:>8.2f} {row['memory']:>7.0f} {row['most']:>8.0f} "
+            f"{told(row['first picture'], ' ms'):>9} {told(row['page']):>8}   {tiles}"
         )
     worst = max(worst for row in rows for _, worst in row["tiles"].values())
     print(f"\nslowest tile of {levels} levels: {worst:.0f} ms")
@@ -165,8 +199,8 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     if chosen.one:
-        print(json.dumps(measure(chosen.one, chosen.tiles)))
-        return
+        print(json.dumps(measure(chosen.one, chosen.tiles)), flush=True)
+        os._exit(0)  # the server, which has no end of its own, may still be at work
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {chosen.threads} threads, "
         f"torch {torch.__version__}"
