@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def offline(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEEDFUL_DATA", str(mirror))
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    # What reads the environment at its first request and keeps it, before this test and after it.
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
 
 def sizes(data: named.NamedData) -> list[int]:
