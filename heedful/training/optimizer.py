@@ -221,7 +221,17 @@ def orthogonal(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """
     a, b, c = NEWTON_SCHULZ
     x = (matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp(min=1e-7)).to(dtype)
+    if x.shape[-1] < 2 * x.shape[-2] or dtype == torch.bfloat16:
+        for _ in range(NEWTON_SCHULZ_STEPS):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        return x
+    # Of wide matrices only the products of rows take part in the iteration, and the matrices once at its end. The
+    # polynomials of one symmetric matrix can change places. In bfloat16 small singular values would be lost.
+    gram = x @ x.mT
+    one = a * torch.eye(gram.shape[-1], dtype=dtype, device=x.device)
+    whole = one / a
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+        step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + one
+        whole, gram = step @ whole, step @ gram @ step
+    return whole @ x
