@@ -19,13 +19,13 @@ def compile(
     """
     import subprocess
 
-    from heedful.attention.kernels import additive, compiled
+    from heedful.attention.kernels import additive, compiled, short
     from heedful.errors import HeedfulError
     from heedful.inference import library
 
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for source in (additive.SOURCE, library.SOURCE):
+        for source in (additive.SOURCE, short.SOURCE, library.SOURCE):
             typer.echo(compiled.ahead(source, folder))
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip()

@@ -10,6 +10,7 @@
 #include "best.hpp"
 #include "matrix.hpp"
 #include "stack.hpp"
+#include "vectors.hpp"
 
 namespace heedful::lean {
 namespace {

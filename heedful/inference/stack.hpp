@@ -12,6 +12,7 @@
 #include <new>
 
 #include "matrix.hpp"
+#include "vectors.hpp"
 
 namespace heedful::lean {
 namespace {
@@ -52,10 +53,9 @@ struct Embedding {
   float scale;
 };
 
-// Eight numbers at once, wherever they lie; the compiler makes of them what the processor has.
+// Eight numbers at once, on every processor: keys are laid out for so many (lean.py).
 constexpr Size kLanes = 8;
-typedef float Vector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-typedef std::int32_t Integers __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+using Vector = Numbers<kLanes>::Vector;
 
 Vector all(float x) { return x - Vector{}; }
 Vector& at(float* x) { return *reinterpret_cast<Vector*>(x); }
@@ -63,41 +63,8 @@ const Vector& at(const float* x) { return *reinterpret_cast<const Vector*>(x); }
 
 Size padded(Size length) { return (length + kLanes - 1) / kLanes * kLanes; }
 
-typedef float Half __attribute__((vector_size(2 * kLanes), aligned(4), may_alias));
-
-// Halves at a time: the compiler would take a vector apart number by number.
-float total(Vector x) {
-  Half halves[2];
-  std::memcpy(halves, &x, sizeof x);
-  const Half sum = halves[0] + halves[1];
-  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
-}
-
-float largest_of(Vector x) {
-  Half halves[2];
-  std::memcpy(halves, &x, sizeof x);
-  const Half most = halves[0] > halves[1] ? halves[0] : halves[1];
-  return std::max(std::max(most[0], most[2]), std::max(most[1], most[3]));
-}
-
-// e^x to some units in the last place: e^x = 2^n e^r with |r| <= ln 2 / 2, and a polynomial for e^r (Cephes, expf).
-Vector exponential(Vector x) {
-  const Vector low = all(-87.0f), high = all(88.0f);
-  x = x < low ? low : x;
-  x = x > high ? high : x;
-  // Adding and taking away 1.5 * 2^23 rounds to an integer.
-  const Vector n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
-  const Vector r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Vector y = all(1.9875691500e-4f);
-  y = y * r + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = y * r * r + r + 1.0f;
-  const Integers power = (__builtin_convertvector(n, Integers) + 127) << 23;
-  return y * reinterpret_cast<const Vector&>(power);
-}
+Vector exponential(Vector x) { return heedful::exponential<kLanes>(x); }
+float total(Vector x) { return heedful::total<kLanes>(x); }
 
 // Numbers that stay in place from call to call, one set for each thread.
 template <typename T>

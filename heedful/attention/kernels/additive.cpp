@@ -2,39 +2,21 @@
 // row, key and dimension: a (batch, rows, width) and b (batch, keys, width) are exponentials. All is contiguous.
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <system_error>
-#include <thread>
-#include <vector>
+
+#include "threads.hpp"
 
 namespace {
 
-using Size = std::int64_t;
+using heedful::share;
+using heedful::Size;
 
 // Rows and keys of a tile of scores: its keys stay in the second cache while its rows come by.
 constexpr Size kRows = 32, kKeys = 64;
 // Dimensions that are done together going back: their sums fit into registers.
 constexpr Size kLanes = 16;
-
-// Runs task(0), ..., task(tasks - 1), each once, on up to so many threads, this one among them.
-template <typename Task>
-void share(Size tasks, Size threads, const Task& task) {
-  std::atomic<Size> next{0};
-  const auto work = [&] {
-    for (Size i = next++; i < tasks; i = next++) task(i);
-  };
-  std::vector<std::thread> others;
-  try {
-    for (Size i = 1; i < std::min(tasks, threads); ++i) others.emplace_back(work);
-  } catch (const std::system_error&) {
-    // No more threads are to be had: those there are do all the work.
-  }
-  work();
-  for (auto& other : others) other.join();
-}
 
 // Functions of their own, so that they are compiled once, and well: within the task of a thread GCC gives up on vectors.
 

@@ -1,7 +1,7 @@
 """Loops in C++ for what PyTorch has no words for, compiled on first use and kept; where that fails, there are none.
 
 A source is a file of this package with nothing from outside put into it: no headers but the language's own and those
-beside it, no values, no names. It takes some seconds to compile and is kept in `$HEEDFUL_CACHE` or heedful's folder in
+beside it or beside this file, no values, no names. It takes some seconds to compile and is kept in `$HEEDFUL_CACHE` or heedful's folder in
 the user's cache folder, under a name that is a digest of the source, the command, the machine's kind and its C library.
 Only a folder that is the user's own is used, as what lies there is run.
 
@@ -35,6 +35,8 @@ _WIDER = {
 }
 _SECONDS = 600  # on an idle machine it takes seconds; one that is busy is waited for
 _INCLUDED = re.compile(rb'^#include "([a-z_]+\.hpp)"$', re.MULTILINE)
+
+_HERE = Path(__file__).parent
 
 _failures: dict[Path, str] = {}
 
@@ -88,17 +90,22 @@ def _load(source: Path) -> ctypes.CDLL | None:
 def _name(source: Path, command: tuple[str, ...]) -> str:
     """What a library is called: another name for another source, compiler, processor or C library."""
     code = source.read_bytes()
-    code += b"".join(source.with_name(name.decode()).read_bytes() for name in _INCLUDED.findall(code))
+    code += b"".join(_header(source, name.decode()).read_bytes() for name in _INCLUDED.findall(code))
     machine = platform.system(), platform.machine(), platform.libc_ver()
     key = repr(([*command, *_FLAGS, *_wider()], *machine)).encode()
     return f"{source.stem}-{hashlib.sha256(code + key).hexdigest()[:20]}.so"
+
+
+def _header(source: Path, name: str) -> Path:
+    """A header is beside its source, or beside this file."""
+    return next(path for path in (source.with_name(name), _HERE / name) if path.exists())
 
 
 def _build(source: Path, command: tuple[str, ...], library: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=library.parent) as place:
         built = Path(place) / library.name
         subprocess.run(  # noqa: S603 -- the command is made above, the source is this package's
-            [*command, *_FLAGS, *_wider(), "-o", str(built), str(source)],
+            [*command, *_FLAGS, *_wider(), "-I", str(_HERE), "-o", str(built), str(source)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from heedful.attention.call import Call, repeat_heads
+from heedful.attention.kernels import short
 from heedful.attention.kernels.dropping import drop
 from heedful.attention.scores import DotScore, ScaledDot
 
@@ -21,6 +22,8 @@ def refusal(call: Call) -> str | None:
 
 def attend(call: Call) -> Tensor:
     """Give softmax(score(query, key)) value, with dropout on the weights."""
+    if short.fits(call):
+        return short.attend(call)
     heads, tile = call.query.shape[1], call.grid.tile()
     if type(call.score) is ScaledDot and not call.score.modifiers and call.query.dtype != torch.float16:
         # Short texts have fewer scores than numbers in their queries: it is they that are scaled. Not in half

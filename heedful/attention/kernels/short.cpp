@@ -1,0 +1,291 @@
+// The loops of short.py: attention with the weights written out, forth and back, one head of one text at a time. What
+// belongs to a head fits into the first caches, so that all is read and written once.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "threads.hpp"
+#include "vectors.hpp"
+
+namespace heedful {
+namespace {
+
+// The width of a register, and the rows and registers of a tile whose sums stay in registers.
+#if defined(__AVX512F__)
+constexpr Size kLanes = 16, kRows = 6, kVectors = 4;
+#elif defined(__AVX2__)
+constexpr Size kLanes = 8, kRows = 4, kVectors = 2;
+#else
+constexpr Size kLanes = 4, kRows = 4, kVectors = 2;
+#endif
+
+using Vector = Numbers<kLanes>::Vector;
+using Integers = Numbers<kLanes>::Integers;
+typedef std::uint8_t Bytes __attribute__((vector_size(kLanes)));
+
+Vector& at(float* x) { return *reinterpret_cast<Vector*>(x); }
+const Vector& at(const float* x) { return *reinterpret_cast<const Vector*>(x); }
+
+Size padded(Size length) { return (length + kLanes - 1) / kLanes * kLanes; }
+
+// Numbers of rows of heads of texts, (batch, heads, length, width): so far from each other, those of a row side by side.
+struct Rows {
+  float* numbers;
+  Size batch, head, row;
+
+  float* of(Size text, Size which) const { return numbers + text * batch + which * head; }
+};
+
+// The left side of a product: element (i, k) stands at numbers[i * row + k * column].
+struct Left {
+  const float* numbers;
+  Size row, column;
+};
+
+// R rows and V registers of y = [y +] left x right; right and y have rows so far from each other.
+template <Size R, Size V>
+[[gnu::noinline]] void tile(Left left, const float* right, Size right_row, Size inner, float* y, Size y_row, bool add) {
+  Vector sums[R][V] = {};
+  for (Size k = 0; k < inner; ++k) {
+    Vector numbers[V];
+#pragma GCC unroll 8
+    for (Size v = 0; v < V; ++v) numbers[v] = at(right + k * right_row + v * kLanes);
+#pragma GCC unroll 8
+    for (Size i = 0; i < R; ++i) {
+      const float factor = left.numbers[i * left.row + k * left.column];
+#pragma GCC unroll 8
+      for (Size v = 0; v < V; ++v) sums[i][v] += factor * numbers[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (Size i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+    for (Size v = 0; v < V; ++v) {
+      Vector& to = at(y + i * y_row + v * kLanes);
+      to = add ? to + sums[i][v] : sums[i][v];
+    }
+  }
+}
+
+using Tile = void (*)(Left, const float*, Size, Size, float*, Size, bool);
+
+template <std::size_t... I>
+Tile of_size(Size rows, Size vectors, std::index_sequence<I...>) {
+  static constexpr Tile all[] = {tile<I / kVectors + 1, I % kVectors + 1>...};
+  return all[(rows - 1) * kVectors + vectors - 1];
+}
+
+// y (rows, columns) = [y +] left (rows, inner) x right (inner, columns); columns are a multiple of kLanes.
+void multiply(Left left, const float* right, Size right_row, Size rows, Size inner, Size columns, float* y, Size y_row,
+              bool add = false) {
+  for (Size j = 0; j < columns; j += kVectors * kLanes) {
+    const Size vectors = std::min(kVectors, (columns - j) / kLanes), tiles = (rows + kRows - 1) / kRows;
+    for (Size t = 0, i = 0; t < tiles; ++t) {
+      const Size height = rows / tiles + (t < rows % tiles);
+      const Tile run = of_size(height, vectors, std::make_index_sequence<kRows * kVectors>());
+      run({left.numbers + i * left.row, left.row, left.column}, right + j, right_row, inner, y + i * y_row + j, y_row, add);
+      i += height;
+    }
+  }
+}
+
+// One number of each in turn: of their first halves, or of their second.
+template <Size First, std::size_t... I>
+Vector zip(Vector a, Vector b, std::index_sequence<I...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, (First + Size(I) / 2 + Size(I) % 2 * kLanes)...);
+#else
+  return __builtin_shuffle(a, b, Integers{static_cast<std::int32_t>(First + Size(I) / 2 + Size(I) % 2 * kLanes)...});
+#endif
+}
+
+// Turns a block of kLanes rows round: interleaved with those half a block away, as often as it can be halved.
+[[gnu::always_inline]] inline void turn(Vector (&rows)[kLanes]) {
+  constexpr auto all = std::make_index_sequence<kLanes>();
+#pragma GCC unroll 4
+  for (Size n = 1; n < kLanes; n *= 2) {
+    Vector next[kLanes];
+#pragma GCC unroll 16
+    for (Size i = 0; i < kLanes / 2; ++i) {
+      next[2 * i] = zip<0>(rows[i], rows[i + kLanes / 2], all);
+      next[2 * i + 1] = zip<kLanes / 2>(rows[i], rows[i + kLanes / 2], all);
+    }
+#pragma GCC unroll 16
+    for (Size i = 0; i < kLanes; ++i) rows[i] = next[i];
+  }
+}
+
+// (length, width) -> (width, padded length), zeros where nothing stands; the width is a multiple of kLanes.
+[[gnu::noinline]] void transpose(const float* rows, Size row, Size length, Size width, float* to) {
+  const Size wide = padded(length);
+  for (Size j = 0; j < length; j += kLanes)
+    for (Size d = 0; d < width; d += kLanes) {
+      Vector block[kLanes];
+      const float* const from = rows + j * row + d;
+      if (length - j >= kLanes) {
+#pragma GCC unroll 16
+        for (Size i = 0; i < kLanes; ++i) block[i] = at(from + i * row);
+      } else {
+#pragma GCC unroll 16
+        for (Size i = 0; i < kLanes; ++i) block[i] = i < length - j ? at(from + i * row) : Vector{};
+      }
+      turn(block);
+#pragma GCC unroll 16
+      for (Size i = 0; i < kLanes; ++i) at(to + (d + i) * wide + j) = block[i];
+    }
+}
+
+// Who may not attend: one byte for each query and padded key, rows so far from each other (0: the same for all).
+struct Blocked {
+  const std::uint8_t* bytes;  // or null
+  Size batch, head, row;
+};
+
+// 16 random bits for each weight, in order: those below `below` fall away, the others grow. Null: no dropout.
+struct Draws {
+  const std::int16_t* numbers;
+  std::int16_t below;
+  float kept;
+};
+
+struct Call {
+  Rows query, key, value;
+  Size batch, heads, kv_heads, queries, keys, width, value_width;
+  float scale;
+  Blocked blocked;
+  Draws draws;
+  float* weights;  // (batch, heads, queries, padded keys), before dropout
+  Size threads;
+};
+
+// Numbers of one thread that stay in place from call to call.
+float* scratch(Size count) {
+  thread_local std::vector<float> numbers;
+  if (static_cast<Size>(numbers.size()) < count) numbers.resize(count);
+  return numbers.data();
+}
+
+void drop(const Draws& draws, Size first, const float* x, Size count, float* y) {
+  const std::int16_t* const mine = draws.numbers + first;
+#pragma omp simd
+  for (Size j = 0; j < count; ++j) y[j] = mine[j] < draws.below ? 0.0f : x[j] * draws.kept;
+}
+
+// Turns scores into weights, in place; blocked (padded keys) may be null. A row that may see nothing has none.
+[[gnu::noinline]] void softmax(float* scores, Size keys, float scale, const std::uint8_t* blocked) {
+  const Size wide = padded(keys);
+  const Vector lowest = std::numeric_limits<float>::lowest() - Vector{};
+  Vector most = lowest;
+  bool some = true;
+  if (blocked != nullptr) {
+    Integers any{};
+    for (Size j = 0; j < wide; j += kLanes) {
+      Bytes bytes;
+      std::memcpy(&bytes, blocked + j, sizeof bytes);
+      const Integers seen = 1 - __builtin_convertvector(bytes, Integers);
+      any |= seen;
+      at(scores + j) = seen != 0 ? at(scores + j) : lowest;
+      most = at(scores + j) > most ? at(scores + j) : most;
+    }
+    some = total<kLanes>(__builtin_convertvector(any, Vector)) > 0;
+  } else {
+    for (Size j = keys; j < wide; ++j) scores[j] = lowest[0];
+    for (Size j = 0; j < wide; j += kLanes) most = at(scores + j) > most ? at(scores + j) : most;
+  }
+  const float highest = largest<kLanes>(most);
+  Vector sums{};
+  for (Size j = 0; j < wide; j += kLanes) {
+    const Vector x = scale * (at(scores + j) - highest);
+    // Nothing is left of those that may not be seen; NaN stays.
+    const Vector e = x < -87.0f ? Vector{} : exponential<kLanes>(x);
+    at(scores + j) = e;
+    sums += e;
+  }
+  const float share = some ? 1 / total<kLanes>(sums) : 0;
+  for (Size j = 0; j < wide; j += kLanes) at(scores + j) *= share;
+}
+
+void attend(const Call& call, const Rows& out) {
+  const Size wide = padded(call.keys), group = call.heads / call.kv_heads;
+  share(call.batch * call.kv_heads, call.threads, [&](Size task) {
+    const Size text = task / call.kv_heads, kv_head = task % call.kv_heads;
+    float* const keys = scratch(call.width * wide + call.queries * wide);
+    float* const dropped = keys + call.width * wide;
+    transpose(call.key.of(text, kv_head), call.key.row, call.keys, call.width, keys);
+    for (Size head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      const Size first = (text * call.heads + head) * call.queries;
+      float* const weights = call.weights + first * wide;
+      multiply({call.query.of(text, head), call.query.row, 1}, keys, wide, call.queries, call.width, wide, weights, wide);
+      const float* taken = weights;
+      for (Size i = 0; i < call.queries; ++i) {
+        const Blocked& blocked = call.blocked;
+        softmax(weights + i * wide, call.keys, call.scale,
+                blocked.bytes ? blocked.bytes + text * blocked.batch + head * blocked.head + i * blocked.row : nullptr);
+        if (call.draws.numbers) drop(call.draws, (first + i) * call.keys, weights + i * wide, call.keys, dropped + i * wide);
+      }
+      if (call.draws.numbers) taken = dropped;
+      multiply({taken, wide, 1}, call.value.of(text, kv_head), call.value.row, call.queries, call.keys, call.value_width,
+               out.of(text, head), out.row);
+    }
+  });
+}
+
+// With w the weights after the softmax, u those after dropout, and g the gradient of the output: du = g v^T, dv = u^T g;
+// dw is du with the dropout of u, ds = scale w (dw - sum of w dw), dq = ds k, dk = ds^T q.
+void differentiate(const Call& call, const Rows& upstream, const Rows& of_query, const Rows& of_key, const Rows& of_value) {
+  const Size wide = padded(call.keys), group = call.heads / call.kv_heads, queries = call.queries;
+  share(call.batch * call.kv_heads, call.threads, [&](Size task) {
+    const Size text = task / call.kv_heads, kv_head = task % call.kv_heads;
+    float* const values = scratch(call.value_width * wide + 2 * queries * wide);
+    float* const slopes = values + call.value_width * wide;
+    float* const dropped = slopes + queries * wide;
+    transpose(call.value.of(text, kv_head), call.value.row, call.keys, call.value_width, values);
+    for (Size head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      const bool add = head > kv_head * group;
+      const Size first = (text * call.heads + head) * queries;
+      const float* const weights = call.weights + first * wide;
+      const float* const g = upstream.of(text, head);
+      const float* taken = weights;
+      multiply({g, upstream.row, 1}, values, wide, queries, call.value_width, wide, slopes, wide);
+      for (Size i = 0; i < queries; ++i) {
+        float* const slope = slopes + i * wide;
+        const float* const weight = weights + i * wide;
+        if (call.draws.numbers) {
+          drop(call.draws, (first + i) * call.keys, weight, call.keys, dropped + i * wide);
+          drop(call.draws, (first + i) * call.keys, slope, call.keys, slope);
+        }
+        Vector sums{};
+        for (Size v = 0; v < wide; v += kLanes) sums += at(weight + v) * at(slope + v);
+        const float sum = total<kLanes>(sums);
+        for (Size v = 0; v < wide; v += kLanes) at(slope + v) = call.scale * at(weight + v) * (at(slope + v) - sum);
+      }
+      if (call.draws.numbers) taken = dropped;
+      multiply({taken, 1, wide}, g, upstream.row, call.keys, queries, call.value_width, of_value.of(text, kv_head),
+               of_value.row, add);
+      multiply({slopes, wide, 1}, call.key.of(text, kv_head), call.key.row, queries, call.keys, call.width,
+               of_query.of(text, head), of_query.row);
+      multiply({slopes, 1, wide}, call.query.of(text, head), call.query.row, call.keys, queries, call.width,
+               of_key.of(text, kv_head), of_key.row, add);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace heedful
+
+extern "C" {
+
+std::int64_t lanes() { return heedful::kLanes; }
+
+void attend(const heedful::Call* call, const heedful::Rows* out) { heedful::attend(*call, *out); }
+
+void differentiate(const heedful::Call* call, const heedful::Rows* upstream, const heedful::Rows* of_query,
+                   const heedful::Rows* of_key, const heedful::Rows* of_value) {
+  heedful::differentiate(*call, *upstream, *of_query, *of_key, *of_value);
+}
+
+}  // extern "C"
