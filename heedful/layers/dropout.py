@@ -3,11 +3,20 @@
 PyTorch draws a Bernoulli variable for each element, 4.7 ms per million on the machine of benchmarks/RESULTS.md, which
 is a tenth of a small model's training step. Here eight elements share one 64-bit draw. The probability is thereby a
 multiple of 1/256 (0.1 becomes 26/256 = 0.1016; the largest is 255/256), and the scale is that of the true probability,
-so that the expected value is kept exactly.
+so that the expected value is kept exactly. Where there is a compiler, what is dropped and added to a residual stream is
+one pass over memory, with the same draws.
 """
+
+import ctypes
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from heedful.attention.kernels import compiled
+
+SOURCE = Path(__file__).with_name("dropout.cpp")
 
 
 class Dropout(nn.Module):
@@ -19,24 +28,77 @@ class Dropout(nn.Module):
             raise ValueError(f"A dropout probability is in [0, 1), got {probability}.")
         self.probability = probability
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x of any shape -> the same shape and type."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x of any shape -> the same shape and type; added to a residual of that shape, where there is one."""
         if not self.training or self.probability == 0:
-            return x
+            return x if residual is None else residual + x
         if x.device.type != "cpu":
-            return nn.functional.dropout(x, self.probability)
-        return x * keep_mask(x, min(round(self.probability * 256), 255))
+            left = nn.functional.dropout(x, self.probability)
+        else:
+            dropped = min(round(self.probability * 256), 255)
+            if dropped and _fits(x, residual):
+                return _Dropped.apply(x, residual, draw(x.numel()), dropped)
+            left = x * keep_mask(x, dropped)
+        return left if residual is None else residual + left
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
         return f"{self.probability}"
 
 
+def draw(count: int) -> Tensor:
+    """Give so many random bytes."""
+    # The full range of 64 bits: a plain random_() leaves the highest bit zero, and every eighth byte would be small.
+    draws = torch.empty((count + 7) // 8, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+    return draws.view(torch.uint8)[:count]
+
+
 def keep_mask(x: Tensor, dropped: int) -> Tensor:
     """Give the factors 0 (with probability dropped / 256) and 256 / (256 - dropped), in the shape and type of x."""
     if dropped == 0:
         return torch.ones_like(x)
-    # The full range of 64 bits: a plain random_() leaves the highest bit zero, and every eighth byte would be small.
-    draws = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
-    keep = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-    return keep.to(x.dtype).mul_(256 / (256 - dropped))
+    return (draw(x.numel()).view(x.shape) >= dropped).to(x.dtype).mul_(256 / (256 - dropped))
+
+
+def _fits(x: Tensor, residual: Tensor | None) -> bool:
+    """Say whether the loop does it, and is here; it reads float32 numbers that lie side by side."""
+    return (
+        all(type(y) is Tensor and y.dtype == torch.float32 and y.is_contiguous() for y in (x, x if residual is None else residual))
+        and (residual is None or (residual.is_cpu and residual.shape == x.shape))
+        and not torch.compiler.is_compiling()
+        and compiled.load(SOURCE) is not None
+    )
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int) -> Tensor:
+        ctx.save_for_backward(draws)
+        ctx.dropped, ctx.added = dropped, residual is not None
+        return _drop(x, residual, draws, dropped)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Any:
+        (draws,) = ctx.saved_tensors
+        gradient = upstream[0].contiguous()
+        if torch.is_grad_enabled():  # someone wants gradients of gradients
+            of_x = _Dropped.apply(gradient, None, draws, ctx.dropped)
+        else:
+            of_x = _drop(gradient, None, draws, ctx.dropped)
+        return of_x, upstream[0] if ctx.added else None, None, None
+
+
+def _drop(x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int) -> Tensor:
+    library = compiled.load(SOURCE)
+    assert library is not None
+    left = torch.empty_like(x)
+    library.drop(
+        None if residual is None else ctypes.c_void_p(residual.data_ptr()),
+        *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, draws)),
+        ctypes.c_int32(dropped),
+        ctypes.c_float(256 / (256 - dropped)),
+        ctypes.c_void_p(left.data_ptr()),
+        ctypes.c_int64(x.numel()),
+        ctypes.c_int64(torch.get_num_threads()),
+    )
+    return left

@@ -89,8 +89,8 @@ class TransformerLayer(nn.Module):
 
     def _sublayer(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         if self.pre:
-            return x + self.dropout(sublayer(norm(x)))
-        return norm(x + self.dropout(sublayer(x)))
+            return self.dropout(sublayer(norm(x)), x)
+        return norm(self.dropout(sublayer(x), x))
 
 
 class TransformerStack(nn.Module):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from heedful.objectives.softmax import soften
 from heedful.text.special import PAD
 
 # Rows whose logits exist at the same time; 512 x 10,000 float32 numbers are 20 MB.
@@ -78,6 +79,7 @@ class _Fused(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight, dtype=exact) if wants else None
         bias_gradient = None if bias is None or not wants else torch.zeros_like(bias, dtype=exact)
         column_sum = matrix.sum(0, dtype=exact)
+        feature_sum = torch.zeros_like(column_sum)
         smoothed = torch.zeros((), dtype=torch.float64, device=features.device)
         likelihood = torch.zeros((), dtype=torch.float64, device=features.device)
         for here in _chunks(len(reference), 2 if r_drop else 1, features.device):
@@ -85,12 +87,17 @@ class _Fused(torch.autograd.Function):
             logits = torch.nn.functional.linear(x, matrix, offset)
             logit = logits.gather(1, y).to(exact)
             total = x.to(exact) @ column_sum if offset is None else logits.sum(-1, dtype=exact)
-            probabilities = logits.softmax(-1, dtype=exact)
-            likely = probabilities.gather(1, y)
-            log_likelihood = likely.log()
-            if bool((likely < torch.finfo(exact).tiny).any()):  # less probable than the type can hold
-                log_likelihood = logit - logits.to(exact).logsumexp(-1, keepdim=True)
-            normaliser = logit - log_likelihood
+            # R-Drop reads the logits once more.
+            normaliser = None if r_drop else soften(logits)
+            if normaliser is None:
+                probabilities = logits.softmax(-1, dtype=exact)
+                likely = probabilities.gather(1, y)
+                log_likelihood = likely.log()
+                if bool((likely < torch.finfo(exact).tiny).any()):  # less probable than the type can hold
+                    log_likelihood = logit - logits.to(exact).logsumexp(-1, keepdim=True)
+                normaliser = logit - log_likelihood
+            else:
+                probabilities, log_likelihood = logits, logit - normaliser
             each = normaliser - on_reference * logit - other * total.unsqueeze(1)
             smoothed += (each * counts).sum(dtype=torch.float64)
             likelihood -= (log_likelihood * counts).sum(dtype=torch.float64)
@@ -104,10 +111,15 @@ class _Fused(torch.autograd.Function):
             error = probabilities.to(kind)
             x_counted = x * counts
             feature_gradient[here] = ((error @ matrix).to(exact) - other * column_sum) * counts
-            weight_gradient += error.t() @ x_counted
-            weight_gradient -= other * x_counted.sum(0, dtype=exact)
+            if kind == exact:
+                weight_gradient.addmm_(error.t(), x_counted)
+            else:
+                weight_gradient += error.t() @ x_counted
+            feature_sum += x_counted.sum(0, dtype=exact)
             if bias_gradient is not None:
                 bias_gradient += (error.to(exact) * counts).sum(0) - other * int(counts.sum())
+        if weight_gradient is not None:
+            weight_gradient -= other * feature_sum
         ctx.save_for_backward(feature_gradient, weight_gradient, bias_gradient)
         ctx.types = (weight.dtype, None if bias is None else bias.dtype)
         likelihood = likelihood.to(exact)

@@ -50,9 +50,45 @@ def test_the_gradient_goes_where_the_values_went():
     assert torch.equal(x.grad, dropped.detach())
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.001, 0.3])
+@pytest.mark.parametrize("compiles", ["1", "0"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_left_is_added_to_a_residual(probability, compiles, dtype, monkeypatch):
+    monkeypatch.setenv("HEEDFUL_COMPILE", compiles)
+    x, residual = (torch.randn(40, 1000, dtype=dtype, requires_grad=True) for _ in range(2))
+    upstream, dropout = torch.randn(40, 1000, dtype=dtype), Dropout(probability)
+    results = []
+    for given in (None, residual):
+        torch.manual_seed(5)
+        made = dropout(x, given)
+        made = made + residual if given is None else made
+        results.append([made, *torch.autograd.grad(made, (x, residual), upstream)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_loop_draws_what_is_drawn_without_it(monkeypatch):
+    x, results = torch.randn(33, 999), []
+    for compiles in ("1", "0"):
+        monkeypatch.setenv("HEEDFUL_COMPILE", compiles)
+        torch.manual_seed(5)
+        results.append(Dropout(0.2)(x))
+    assert torch.equal(*results)
+
+
+def test_gradients_of_gradients_are_dropped_alike():
+    x = torch.randn(50, requires_grad=True)
+    dropped = Dropout(0.5)(x * x)
+    (first,) = torch.autograd.grad(dropped.sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    assert torch.equal(second == 0, dropped == 0)
+    torch.testing.assert_close(first, 2 * dropped / x)
+
+
 def test_nothing_is_dropped_in_evaluation_or_with_probability_zero():
     x = torch.randn(4, 9)
     assert Dropout(0.5).eval()(x) is x
+    assert torch.equal(Dropout(0.5).eval()(x, x), 2 * x)
     assert Dropout(0.0)(x) is x
     assert torch.equal(Dropout(0.001)(x), x)  # less than half a 256th
 
