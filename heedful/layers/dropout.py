@@ -36,8 +36,8 @@ class Dropout(nn.Module):
             left = nn.functional.dropout(x, self.probability)
         else:
             dropped = min(round(self.probability * 256), 255)
-            if dropped and _fits(x, residual):
-                return _Dropped.apply(x, residual, draw(x.numel()), dropped)
+            if dropped and (library := _loops(x, residual)) is not None:
+                return _Dropped.apply(library, x, residual, draw(x.numel()), dropped)
             left = x * keep_mask(x, dropped)
         return left if residual is None else residual + left
 
@@ -60,37 +60,39 @@ def keep_mask(x: Tensor, dropped: int) -> Tensor:
     return (draw(x.numel()).view(x.shape) >= dropped).to(x.dtype).mul_(256 / (256 - dropped))
 
 
-def _fits(x: Tensor, residual: Tensor | None) -> bool:
-    """Say whether the loop does it, and is here; it reads float32 numbers that lie side by side."""
-    return (
-        all(type(y) is Tensor and y.dtype == torch.float32 and y.is_contiguous() for y in (x, x if residual is None else residual))
-        and (residual is None or (residual.is_cpu and residual.shape == x.shape))
-        and not torch.compiler.is_compiling()
-        and compiled.load(SOURCE) is not None
+def _loops(x: Tensor, residual: Tensor | None) -> ctypes.CDLL | None:
+    """Give the loop, if it can be had here; it reads float32 numbers that lie side by side."""
+    tensors = (x,) if residual is None else (x, residual)
+    fits = all(
+        type(tensor) is Tensor
+        and tensor.is_cpu
+        and tensor.dtype == torch.float32
+        and tensor.is_contiguous()
+        and tensor.shape == x.shape
+        for tensor in tensors
     )
+    return compiled.load(SOURCE) if fits and not torch.compiler.is_compiling() else None
 
 
 class _Dropped(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int) -> Tensor:
+    def forward(
+        ctx: Any, library: ctypes.CDLL, x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int
+    ) -> Tensor:
         ctx.save_for_backward(draws)
-        ctx.dropped, ctx.added = dropped, residual is not None
-        return _drop(x, residual, draws, dropped)
+        ctx.library, ctx.dropped, ctx.added = library, dropped, residual is not None
+        return _drop(library, x, residual, draws, dropped)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         (draws,) = ctx.saved_tensors
-        gradient = upstream[0].contiguous()
-        if torch.is_grad_enabled():  # someone wants gradients of gradients
-            of_x = _Dropped.apply(gradient, None, draws, ctx.dropped)
-        else:
-            of_x = _drop(gradient, None, draws, ctx.dropped)
-        return of_x, upstream[0] if ctx.added else None, None, None
+        # Where someone wants gradients of gradients, they are dropped alike.
+        again = _Dropped.apply if torch.is_grad_enabled() else _drop
+        of_x = again(ctx.library, upstream[0].contiguous(), None, draws, ctx.dropped)
+        return None, of_x, upstream[0] if ctx.added else None, None, None
 
 
-def _drop(x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int) -> Tensor:
-    library = compiled.load(SOURCE)
-    assert library is not None
+def _drop(library: ctypes.CDLL, x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int) -> Tensor:
     left = torch.empty_like(x)
     library.drop(
         None if residual is None else ctypes.c_void_p(residual.data_ptr()),

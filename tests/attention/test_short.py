@@ -56,7 +56,7 @@ def test_it_is_the_definition(mask, queries, keys, width, value_width, kv_heads)
         )
 
     chosen = cut(MASKS[mask], queries, keys)
-    assert short.fits(make_call(*inputs(torch.float32), mask=chosen))
+    assert short.loops(make_call(*inputs(torch.float32), mask=chosen)) is not None
     upstream = torch.randn(3, 4, queries, value_width, generator=torch.Generator().manual_seed(4))
     loops = numbers(inputs(torch.float32), chosen, "explicit", upstream)
     definition = numbers(inputs(torch.float64), chosen, "reference", upstream)
@@ -70,7 +70,7 @@ def test_dropout_draws_what_it_draws_without_loops(mask, monkeypatch):
     upstream = torch.randn(3, 4, 9, 32)
     loops = numbers(inputs, MASKS[mask], "explicit", upstream, dropout=0.3)
     monkeypatch.setenv(compiled.SWITCH, "0")
-    assert not short.fits(make_call(*inputs))
+    assert short.loops(make_call(*inputs)) is None
     plain = numbers(inputs, MASKS[mask], "explicit", upstream, dropout=0.3)
     for one, other in zip(loops, plain, strict=True):
         torch.testing.assert_close(one, other, atol=3e-6, rtol=3e-6)
@@ -146,5 +146,5 @@ def test_what_it_has_no_loops_for_is_left_to_others(of):
     }.get(of, torch.randn(1, 2, 5, 16))
     score = ScaledDot().then(Bias(torch.zeros(5, 5))) if of == "score" else None
     with torch.autocast("cpu", torch.bfloat16, enabled=of == "autocast"):
-        assert not short.fits(make_call(query, query, query, score=score))
+        assert short.loops(make_call(query, query, query, score=score)) is None
         assert attend(query, query, query, score=score, kernel="explicit").shape == query.shape

@@ -1,9 +1,9 @@
 """Loops in C++ for what PyTorch has no words for, compiled on first use and kept; where that fails, there are none.
 
 A source is a file of this package with nothing from outside put into it: no headers but the language's own and those
-beside it or beside this file, no values, no names. It takes some seconds to compile and is kept in `$HEEDFUL_CACHE` or heedful's folder in
-the user's cache folder, under a name that is a digest of the source, the command, the machine's kind and its C library.
-Only a folder that is the user's own is used, as what lies there is run.
+beside it or beside this file, no values, no names. It takes some seconds to compile and is kept in `$HEEDFUL_CACHE` or
+heedful's folder in the user's cache folder, under a name that is a digest of the source, the command, the machine's
+kind and its C library. Only a folder that is the user's own is used, as what lies there is run.
 
 For a machine without a compiler `ahead` (`heedful compile`) puts the libraries into a folder to be copied there, which
 HEEDFUL_LOOPS names: a folder of the user's or the system's, that nobody else can write to.

@@ -22,8 +22,8 @@ def refusal(call: Call) -> str | None:
 
 def attend(call: Call) -> Tensor:
     """Give softmax(score(query, key)) value, with dropout on the weights."""
-    if short.fits(call):
-        return short.attend(call)
+    if (loops := short.loops(call)) is not None:
+        return short.attend(call, loops)
     heads, tile = call.query.shape[1], call.grid.tile()
     if type(call.score) is ScaledDot and not call.score.modifiers and call.query.dtype != torch.float16:
         # Short texts have fewer scores than numbers in their queries: it is they that are scaled. Not in half

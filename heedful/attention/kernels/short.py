@@ -42,7 +42,10 @@ class _Draws(ctypes.Structure):
 class _Call(ctypes.Structure):
     _fields_ = (
         *((name, _Rows) for name in ("query", "key", "value")),
-        *((name, _Size) for name in ("batch", "heads", "kv_heads", "queries", "keys", "width", "value_width")),
+        *(
+            (name, _Size)
+            for name in ("batch", "heads", "kv_heads", "queries", "keys", "width", "value_width")
+        ),
         ("scale", ctypes.c_float),
         ("blocked", _Blocked),
         ("draws", _Draws),
@@ -51,61 +54,65 @@ class _Call(ctypes.Structure):
     )
 
 
-def fits(call: Call) -> bool:
-    """Say whether the loops compute this attention, and are here."""
+def loops(call: Call) -> ctypes.CDLL | None:
+    """Give the loops, if they compute this attention and can be had here."""
     tensors = call.query, call.key, call.value
-    return (
+    fits = (
         type(call.score) is ScaledDot
         and not call.score.modifiers
         and all(type(x) is Tensor and x.is_cpu and x.dtype == torch.float32 and x.numel() for x in tensors)
         and all(x.stride(-1) == 1 and x.shape[-1] % 16 == 0 for x in tensors)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and _library() is not None
     )
+    return compiled.load(SOURCE) if fits else None
 
 
-def attend(call: Call) -> Tensor:
-    """Give softmax(query key^T / sqrt(d)) value, with dropout on the weights."""
+def attend(call: Call, library: ctypes.CDLL) -> Tensor:
+    """Give softmax(query key^T / sqrt(d)) value, with dropout on the weights; `library` is what `loops` gave."""
     blocked = None if call.mask is None else call.mask.written(call.grid).blocked
     size = *call.query.shape[:3], call.key.shape[2]
     draws = Draws.of(size, call.dropout) if call.dropout else None
-    return _Attended.apply(call.query, call.key, call.value, blocked, draws)
+    return _Attended.apply(library, call.query, call.key, call.value, blocked, draws)
 
 
 class _Attended(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None, draws: Draws | None
+        ctx: Any,
+        library: ctypes.CDLL,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        blocked: Tensor | None,
+        draws: Draws | None,
     ) -> Tensor:
-        library = _library()
-        assert library is not None
         keys, lanes = key.shape[2], library.lanes()
         beyond = -keys % lanes
         weights = query.new_empty(*query.shape[:3], keys + beyond)
         hidden = None
         if blocked is not None:
-            hidden = pad(blocked.expand(*blocked.shape[:-1], keys), (0, beyond), value=True).expand(weights.shape)
+            hidden = pad(blocked.expand(*blocked.shape[:-1], keys), (0, beyond), value=True).expand(
+                weights.shape
+            )
         out = _room(query, value.shape[-1])
         library.attend(_call(query, key, value, hidden, draws, weights), ctypes.byref(_rows(out)))
         ctx.save_for_backward(query, key, value, weights, blocked)
-        ctx.draws = draws
+        ctx.library, ctx.draws = library, draws
         return out
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Any:
-        query, key, value, weights, blocked = ctx.saved_tensors
         if torch.is_grad_enabled():  # someone wants gradients of gradients
-            return *_differentiably(ctx, upstream[0]), None, None
-        library = _library()
-        assert library is not None
+            return None, *_differentiably(ctx, upstream[0]), None, None
+        query, key, value, weights, _ = ctx.saved_tensors
         gradient = upstream[0] if upstream[0].stride(-1) == 1 else upstream[0].contiguous()
         gradients = [_room(tensor, tensor.shape[-1]) for tensor in (query, key, value)]
-        library.differentiate(
+        ctx.library.differentiate(
             _call(query, key, value, None, ctx.draws, weights),
             *(ctypes.byref(_rows(tensor)) for tensor in (gradient, *gradients)),
         )
-        return *gradients, None, None
+        return None, *gradients, None, None
 
 
 def _differentiably(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
@@ -114,7 +121,7 @@ def _differentiably(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
     repeated = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
     weights, values = _plain(query, next(repeated), blocked), next(repeated)
     attended = (weights if ctx.draws is None else weights * ctx.draws.factors(weights)) @ values
-    wanted = ctx.needs_input_grad[:3]
+    wanted = ctx.needs_input_grad[1:4]
     chosen = [tensor for tensor, want in zip((query, key, value), wanted, strict=True) if want]
     gradients = iter(torch.autograd.grad(attended, chosen, upstream, create_graph=True))
     return [next(gradients) if want else None for want in wanted]
@@ -152,7 +159,3 @@ def _call(
         min(torch.get_num_threads(), 1 + batch * heads * queries * keys * width // _THREAD),
     )
     return ctypes.byref(call)
-
-
-def _library() -> ctypes.CDLL | None:
-    return compiled.load(SOURCE)
