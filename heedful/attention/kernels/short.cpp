@@ -193,8 +193,12 @@ void drop(const Draws& draws, Size first, const float* x, Size count, float* y) 
     }
     some = total<kLanes>(__builtin_convertvector(any, Vector)) > 0;
   } else {
-    for (Size j = keys; j < wide; ++j) scores[j] = lowest[0];
-    for (Size j = 0; j < wide; j += kLanes) most = at(scores + j) > most ? at(scores + j) : most;
+    Integers lanes;
+    for (Size l = 0; l < kLanes; ++l) lanes[l] = static_cast<std::int32_t>(l);
+    for (Size j = 0; j < wide; j += kLanes) {
+      if (j + kLanes > keys) at(scores + j) = lanes < static_cast<std::int32_t>(keys - j) ? at(scores + j) : lowest;
+      most = at(scores + j) > most ? at(scores + j) : most;
+    }
   }
   const float highest = largest<kLanes>(most);
   Vector sums{};
@@ -209,10 +213,19 @@ void drop(const Draws& draws, Size first, const float* x, Size count, float* y) 
   for (Size j = 0; j < wide; j += kLanes) at(scores + j) *= share;
 }
 
+// Runs task(text, key head) for all of them. Threads take whole texts, where there are enough: the rows of a text's heads
+// lie too near each other to be written by two.
+template <typename Task>
+void for_each_head(const Call& call, const Task& task) {
+  const Size block = call.batch >= 4 * call.threads ? call.kv_heads : 1;
+  share(call.batch * call.kv_heads / block, call.threads, [&](Size number) {
+    for (Size i = number * block; i < (number + 1) * block; ++i) task(i / call.kv_heads, i % call.kv_heads);
+  });
+}
+
 void attend(const Call& call, const Rows& out) {
   const Size wide = padded(call.keys), group = call.heads / call.kv_heads;
-  share(call.batch * call.kv_heads, call.threads, [&](Size task) {
-    const Size text = task / call.kv_heads, kv_head = task % call.kv_heads;
+  for_each_head(call, [&](Size text, Size kv_head) {
     float* const keys = scratch(call.width * wide + call.queries * wide);
     float* const dropped = keys + call.width * wide;
     transpose(call.key.of(text, kv_head), call.key.row, call.keys, call.width, keys);
@@ -238,8 +251,7 @@ void attend(const Call& call, const Rows& out) {
 // dw is du with the dropout of u, ds = scale w (dw - sum of w dw), dq = ds k, dk = ds^T q.
 void differentiate(const Call& call, const Rows& upstream, const Rows& of_query, const Rows& of_key, const Rows& of_value) {
   const Size wide = padded(call.keys), group = call.heads / call.kv_heads, queries = call.queries;
-  share(call.batch * call.kv_heads, call.threads, [&](Size task) {
-    const Size text = task / call.kv_heads, kv_head = task % call.kv_heads;
+  for_each_head(call, [&](Size text, Size kv_head) {
     float* const values = scratch(call.value_width * wide + 2 * queries * wide);
     float* const slopes = values + call.value_width * wide;
     float* const dropped = slopes + queries * wide;
