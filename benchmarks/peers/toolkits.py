@@ -136,6 +136,8 @@ def joeynmt_settings(folder: Path, size: Size, steps: int) -> dict[str, Any]:
             "optimizer": "adam",
             "adam_betas": list(BETAS),
             "learning_rate": RATE,
+            "scheduling": "decaying",  # it takes no "none"; in epochs, which never go by
+            "decaying_step_size": 10**6,
             "normalization": "tokens",
             "label_smoothing": SMOOTHING,
             "loss": "crossentropy",

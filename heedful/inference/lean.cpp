@@ -192,6 +192,9 @@ using namespace heedful;
 // None of these calls another: the loader would let functions of the C library with the same names go first.
 extern "C" {
 
+// Keys of a sentence are padded to a multiple of these.
+Size lanes() { return kLanes; }
+
 Size packed_size(Size outs, Size ins, Size precision) {
   return heedful::packed_bytes(outs, ins, static_cast<Precision>(precision));
 }

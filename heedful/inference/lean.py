@@ -30,8 +30,6 @@ from heedful.models.face import Choices
 from heedful.models.transformer import Transformer
 from heedful.text.special import END, PAD, START
 
-_LANES = 8  # keys of a sentence are padded to a multiple of these, as in lean.cpp
-
 
 @dataclass(frozen=True)
 class Memory:
@@ -112,7 +110,8 @@ class LeanTransformer(Layout):
         lengths = real.sum(1).numpy()
         tokens = within(source[real], self.source_vocabulary)
         offsets = np.concatenate(([0], lengths.cumsum()))
-        sizes = self.kv_width * (lengths + -(-lengths // _LANES) * _LANES)
+        lanes = self.loops.lanes()
+        sizes = self.kv_width * (lengths + -(-lengths // lanes) * lanes)
         ends = sizes.cumsum()
         memory = Memory(torch.empty(self.layers, int(ends[-1])), ends - sizes, lengths)
         self.loops.encode(

@@ -174,8 +174,8 @@ class LeanText(Layout):
 
 
 def _room(tokens: int) -> int:
-    """How many tokens to have a place for where so many are seen: a multiple of lean.cpp's vectors."""
-    return max(_LEAST, -(-2 * tokens // 8) * 8)
+    """How many tokens to have a place for where so many are seen: a multiple of lean.cpp's longest vectors."""
+    return max(_LEAST, -(-2 * tokens // 16) * 16)
 
 
 def text_refusal(model: torch.nn.Module) -> str | None:

@@ -122,7 +122,7 @@ def load() -> ctypes.CDLL | None:
     library = compiled.load(SOURCE)
     if library is not None:
         pointer = ctypes.c_void_p
-        library.packed_size.restype = Size
+        library.lanes.restype = library.packed_size.restype = Size
         library.packed_size.argtypes = (Size, Size, Size)
         library.pack_matrix.argtypes = (pointer, Size, Size, Size, pointer)
         library.pack_rows.argtypes = (pointer, pointer, Size, Size, Size, pointer)

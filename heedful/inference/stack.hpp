@@ -53,8 +53,12 @@ struct Embedding {
   float scale;
 };
 
-// Eight numbers at once, on every processor: keys are laid out for so many (lean.py).
+// So many numbers at once; keys are laid out for them (lean.py).
+#if defined(__AVX512F__)
+constexpr Size kLanes = 16;
+#else
 constexpr Size kLanes = 8;
+#endif
 using Vector = Numbers<kLanes>::Vector;
 
 Vector all(float x) { return x - Vector{}; }

@@ -31,6 +31,7 @@ from torch import Tensor
 from heedful.attention import Rollout
 from heedful.errors import HeedfulError
 from heedful.viewing.addresses import HEADERS, LOOPBACK, refused
+from heedful.viewing.bundle import bundle
 from heedful.viewing.manifest import model_told
 from heedful.viewing.packed import pack
 from heedful.viewing.studio import Forgotten, Studio, View
@@ -222,6 +223,9 @@ def _tell_errors(app: FastAPI) -> None:
 def _give_files(app: FastAPI, page: Path) -> None:
     # Listed once: no path from outside ever reaches the file system.
     files = {file.name: file for file in sorted(page.iterdir()) if file.suffix in _TYPES}
+    # The page's script with all that it imports: asked for one by one, in waves, they keep the first picture waiting.
+    sources = {name: file.read_text(encoding="utf-8") for name, file in files.items() if file.suffix == ".js"}
+    script = bundle(sources, "main.js")
 
     @app.get("/")
     def index() -> Response:
@@ -234,6 +238,8 @@ def _give_files(app: FastAPI, page: Path) -> None:
     def file_of(name: str) -> Response:
         if name not in files:
             return _error(404, "There is no such file.")
+        if name == "main.js":
+            return Response(script, media_type=_TYPES[".js"])
         return FileResponse(files[name], media_type=_TYPES[files[name].suffix])
 
 

@@ -57,8 +57,10 @@ def test_the_page_and_its_modules_are_given_and_nothing_else(client: TestClient)
     index = client.get("/")
     assert index.status_code == 200
     assert "<!doctype html>" in index.text
-    module = client.get("/page/packed.js")
-    assert module.headers["content-type"].startswith("text/javascript")
+    script = client.get("/page/main.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert "// packed.js\n" in script.text  # all modules come with it
+    assert "\nimport " not in script.text
     for path in (
         "/page/nothing.js",
         "/page/../server.py",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from heedful.attention.call import Call
+from heedful.attention.call import Call, repeat_heads
 from heedful.attention.kernels import compiled
 from heedful.attention.kernels.dropping import Draws
 from heedful.attention.scores import ScaledDot
@@ -92,9 +92,8 @@ class _Attended(torch.autograd.Function):
         weights = query.new_empty(*query.shape[:3], keys + beyond)
         hidden = None
         if blocked is not None:
-            hidden = pad(blocked.expand(*blocked.shape[:-1], keys), (0, beyond), value=True).expand(
-                weights.shape
-            )
+            whole = pad(blocked.expand(*blocked.shape[:-1], keys), (0, beyond), value=True)
+            hidden = whole.expand(weights.shape)
         out = _room(query, value.shape[-1])
         library.attend(_call(query, key, value, hidden, draws, weights), ctypes.byref(_rows(out)))
         ctx.save_for_backward(query, key, value, weights, blocked)
@@ -117,10 +116,10 @@ class _Attended(torch.autograd.Function):
 
 def _differentiably(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
     query, key, value, _, blocked = ctx.saved_tensors
-    groups = query.shape[1] // key.shape[1]
-    repeated = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
-    weights, values = _plain(query, next(repeated), blocked), next(repeated)
-    attended = (weights if ctx.draws is None else weights * ctx.draws.factors(weights)) @ values
+    weights = _plain(query, repeat_heads(key, query.shape[1]), blocked)
+    if ctx.draws is not None:
+        weights = weights * ctx.draws.factors(weights)
+    attended = weights @ repeat_heads(value, query.shape[1])
     wanted = ctx.needs_input_grad[1:4]
     chosen = [tensor for tensor, want in zip((query, key, value), wanted, strict=True) if want]
     gradients = iter(torch.autograd.grad(attended, chosen, upstream, create_graph=True))
