@@ -22,11 +22,13 @@ def compile(
     from heedful.attention.kernels import additive, compiled, short
     from heedful.errors import HeedfulError
     from heedful.inference import library
+    from heedful.layers import dropout
+    from heedful.objectives import softmax
 
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for source in (additive.SOURCE, short.SOURCE, library.SOURCE):
-            typer.echo(compiled.ahead(source, folder))
+        for module in (additive, short, dropout, softmax, library):
+            typer.echo(compiled.ahead(module.SOURCE, folder))
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip()
         raise HeedfulError(f"The C++ compiler failed: {said}") from error

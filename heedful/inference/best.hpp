@@ -64,7 +64,7 @@ class Best {
     Vector largest = all(-std::numeric_limits<float>::infinity());
     Size i = 0;
     for (; i + kLanes <= count; i += kLanes) largest = at(x + i) > largest ? at(x + i) : largest;
-    float one = heedful::largest<kLanes>(largest);
+    float one = largest_of(largest);
     for (; i < count; ++i) one = x[i] > one ? x[i] : one;
     return one;
   }

@@ -53,22 +53,7 @@ struct Embedding {
   float scale;
 };
 
-// So many numbers at once; keys are laid out for them (lean.py).
-#if defined(__AVX512F__)
-constexpr Size kLanes = 16;
-#else
-constexpr Size kLanes = 8;
-#endif
-using Vector = Numbers<kLanes>::Vector;
-
 Vector all(float x) { return x - Vector{}; }
-Vector& at(float* x) { return *reinterpret_cast<Vector*>(x); }
-const Vector& at(const float* x) { return *reinterpret_cast<const Vector*>(x); }
-
-Size padded(Size length) { return (length + kLanes - 1) / kLanes * kLanes; }
-
-Vector exponential(Vector x) { return heedful::exponential<kLanes>(x); }
-float total(Vector x) { return heedful::total<kLanes>(x); }
 
 // Numbers that stay in place from call to call, one set for each thread.
 template <typename T>

@@ -9,16 +9,6 @@
 namespace heedful {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr Size kLanes = 16;
-#else
-constexpr Size kLanes = 8;
-#endif
-
-using Vector = Numbers<kLanes>::Vector;
-
-Vector& at(float* x) { return *reinterpret_cast<Vector*>(x); }
-
 // Rows that a thread takes at once.
 constexpr Size kRows = 8;
 
@@ -32,7 +22,7 @@ constexpr Size kRows = 8;
       Vector& one = some[j / kLanes % 2];
       one = at(x + j) > one ? at(x + j) : one;
     }
-    most = largest<kLanes>(some[0] > some[1] ? some[0] : some[1]);
+    most = largest_of(some[0] > some[1] ? some[0] : some[1]);
   }
   for (Size j = whole; j < width; ++j) most = x[j] > most ? x[j] : most;
   // Short sums of few numbers each, so that a wide row loses nothing.
@@ -40,10 +30,10 @@ constexpr Size kRows = 8;
   for (Size j = 0; j < whole;) {
     Vector sums{};
     for (const Size end = std::min(whole, j + 32 * kLanes); j < end; j += kLanes) {
-      at(x + j) = exponential<kLanes>(at(x + j) - most);
+      at(x + j) = exponential(at(x + j) - most);
       sums += at(x + j);
     }
-    sum += total<kLanes>(sums);
+    sum += total(sums);
   }
   for (Size j = whole; j < width; ++j) sum += x[j] = std::exp(x[j] - most);
   const float share = static_cast<float>(1 / sum);

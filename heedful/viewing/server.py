@@ -104,10 +104,13 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         taken = socket.socket(family, kind, protocol)
-        # With it a named port can be had again at once; without a name, Linux would give a port to two at a time.
+        # A port can be had again at once where it is set now and was set when the last callers came; of the free ones,
+        # Linux would give one to two at a time.
+        again = socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
         if port:
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.setsockopt(*again)
         taken.bind(address)
+        taken.setsockopt(*again)
         taken.listen()
     except (OSError, OverflowError) as error:
         if taken is not None:

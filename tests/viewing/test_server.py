@@ -326,6 +326,15 @@ def test_an_address_that_is_taken_is_told():
         server.listen("203.0.113.1", 0)
 
 
+def test_a_port_can_be_had_again_at_once():
+    with server.listen("127.0.0.1", 0) as taken:
+        address = taken.getsockname()
+        with socket.create_connection(address, timeout=5) as caller:
+            taken.accept()[0].close()  # who hangs up first keeps the port for a minute
+            assert caller.recv(1) == b""
+    server.listen(*address).close()
+
+
 def test_who_calls_before_it_answers_waits():
     with server.listen("127.0.0.1", 0) as taken, socket.create_connection(taken.getsockname(), timeout=5):
         pass

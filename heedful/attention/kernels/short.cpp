@@ -14,23 +14,16 @@
 namespace heedful {
 namespace {
 
-// The width of a register, and the rows and registers of a tile whose sums stay in registers.
+// The rows and registers of a tile whose sums stay in registers.
 #if defined(__AVX512F__)
-constexpr Size kLanes = 16, kRows = 6, kVectors = 4;
+constexpr Size kRows = 6, kVectors = 4;
 #elif defined(__AVX2__)
-constexpr Size kLanes = 8, kRows = 4, kVectors = 2;
+constexpr Size kRows = 4, kVectors = 2;
 #else
-constexpr Size kLanes = 4, kRows = 4, kVectors = 2;
+constexpr Size kRows = 4, kVectors = 1;
 #endif
 
-using Vector = Numbers<kLanes>::Vector;
-using Integers = Numbers<kLanes>::Integers;
 typedef std::uint8_t Bytes __attribute__((vector_size(kLanes)));
-
-Vector& at(float* x) { return *reinterpret_cast<Vector*>(x); }
-const Vector& at(const float* x) { return *reinterpret_cast<const Vector*>(x); }
-
-Size padded(Size length) { return (length + kLanes - 1) / kLanes * kLanes; }
 
 // Numbers of rows of heads of texts, (batch, heads, length, width): so far from each other, those of a row side by side.
 struct Rows {
@@ -191,7 +184,7 @@ void drop(const Draws& draws, Size first, const float* x, Size count, float* y) 
       at(scores + j) = seen != 0 ? at(scores + j) : lowest;
       most = at(scores + j) > most ? at(scores + j) : most;
     }
-    some = total<kLanes>(__builtin_convertvector(any, Vector)) > 0;
+    some = total(__builtin_convertvector(any, Vector)) > 0;
   } else {
     Integers lanes;
     for (Size l = 0; l < kLanes; ++l) lanes[l] = static_cast<std::int32_t>(l);
@@ -200,16 +193,16 @@ void drop(const Draws& draws, Size first, const float* x, Size count, float* y) 
       most = at(scores + j) > most ? at(scores + j) : most;
     }
   }
-  const float highest = largest<kLanes>(most);
+  const float highest = largest_of(most);
   Vector sums{};
   for (Size j = 0; j < wide; j += kLanes) {
     const Vector x = scale * (at(scores + j) - highest);
     // Nothing is left of those that may not be seen; NaN stays.
-    const Vector e = x < -87.0f ? Vector{} : exponential<kLanes>(x);
+    const Vector e = x < -87.0f ? Vector{} : exponential(x);
     at(scores + j) = e;
     sums += e;
   }
-  const float share = some ? 1 / total<kLanes>(sums) : 0;
+  const float share = some ? 1 / total(sums) : 0;
   for (Size j = 0; j < wide; j += kLanes) at(scores + j) *= share;
 }
 
@@ -272,7 +265,7 @@ void differentiate(const Call& call, const Rows& upstream, const Rows& of_query,
         }
         Vector sums{};
         for (Size v = 0; v < wide; v += kLanes) sums += at(weight + v) * at(slope + v);
-        const float sum = total<kLanes>(sums);
+        const float sum = total(sums);
         for (Size v = 0; v < wide; v += kLanes) at(slope + v) = call.scale * at(weight + v) * (at(slope + v) - sum);
       }
       if (call.draws.numbers) taken = dropped;

@@ -19,12 +19,24 @@ struct Numbers {
   typedef std::int32_t Integers __attribute__((vector_size(4 * N), aligned(4), may_alias));
 };
 
+// As many as fit into a register, or into two of the oldest.
+#if defined(__AVX512F__)
+constexpr Size kLanes = 16;
+#else
+constexpr Size kLanes = 8;
+#endif
+
+using Vector = Numbers<kLanes>::Vector;
+using Integers = Numbers<kLanes>::Integers;
+
+inline Vector& at(float* x) { return *reinterpret_cast<Vector*>(x); }
+inline const Vector& at(const float* x) { return *reinterpret_cast<const Vector*>(x); }
+
+inline Size padded(Size length) { return (length + kLanes - 1) / kLanes * kLanes; }
+
 // e^x to some units in the last place, for x from -87 to 88 and as at these ends beyond; NaN stays NaN:
 // e^x = 2^n e^r with |r| <= ln 2 / 2, and a polynomial for e^r (Cephes, expf).
-template <Size N>
-inline typename Numbers<N>::Vector exponential(typename Numbers<N>::Vector x) {
-  using Vector = typename Numbers<N>::Vector;
-  using Integers = typename Numbers<N>::Integers;
+inline Vector exponential(Vector x) {
   const Vector low = -87.0f - Vector{}, high = 88.0f - Vector{};
   x = x < low ? low : x;
   x = x > high ? high : x;
@@ -44,39 +56,32 @@ inline typename Numbers<N>::Vector exponential(typename Numbers<N>::Vector x) {
   return y * two;
 }
 
-// Sum and largest of a vector, half by half; the compiler would take it apart number by number.
-template <Size N>
-inline float total(typename Numbers<N>::Vector x) {
+// What is made of a vector half by half; the compiler would take it apart number by number.
+template <Size N, typename Together>
+inline float halved(typename Numbers<N>::Vector x, const Together& together) {
   if constexpr (N == 1) {
     return x[0];
   } else {
     typename Numbers<N / 2>::Vector halves[2];
     std::memcpy(halves, &x, sizeof x);
-    return total<N / 2>(halves[0] + halves[1]);
+    return halved<N / 2>(together(halves[0], halves[1]), together);
   }
 }
 
-template <Size N>
-inline float largest(typename Numbers<N>::Vector x) {
-  if constexpr (N == 1) {
-    return x[0];
-  } else {
-    typename Numbers<N / 2>::Vector halves[2];
-    std::memcpy(halves, &x, sizeof x);
-    return largest<N / 2>(halves[0] > halves[1] ? halves[0] : halves[1]);
-  }
-}
-
+inline float total(Vector x) {
 #if defined(__AVX512F__)
-template <>
-inline float total<16>(Numbers<16>::Vector x) {
   return _mm512_reduce_add_ps(__m512(x));
+#else
+  return halved<kLanes>(x, [](auto a, auto b) { return a + b; });
+#endif
 }
 
-template <>
-inline float largest<16>(Numbers<16>::Vector x) {
+inline float largest_of(Vector x) {
+#if defined(__AVX512F__)
   return _mm512_reduce_max_ps(__m512(x));
-}
+#else
+  return halved<kLanes>(x, [](auto a, auto b) { return a > b ? a : b; });
 #endif
+}
 
 }  // namespace heedful
