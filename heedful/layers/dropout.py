@@ -63,15 +63,8 @@ def keep_mask(x: Tensor, dropped: int) -> Tensor:
 def _loops(x: Tensor, residual: Tensor | None) -> ctypes.CDLL | None:
     """Give the loop, if it can be had here; it reads float32 numbers that lie side by side."""
     tensors = (x,) if residual is None else (x, residual)
-    fits = all(
-        type(tensor) is Tensor
-        and tensor.is_cpu
-        and tensor.dtype == torch.float32
-        and tensor.is_contiguous()
-        and tensor.shape == x.shape
-        for tensor in tensors
-    )
-    return compiled.load(SOURCE) if fits and not torch.compiler.is_compiling() else None
+    fits = compiled.reads(*tensors) and all(y.is_contiguous() and y.shape == x.shape for y in tensors)
+    return compiled.load(SOURCE) if fits else None
 
 
 class _Dropped(torch.autograd.Function):

@@ -16,7 +16,7 @@ def soften(logits: Tensor) -> Tensor | None:
 
     None, and nothing is done, where there are no loops for it: they are for float32 on a CPU.
     """
-    if not logits.is_cpu or logits.dtype != torch.float32 or not logits.is_contiguous() or not logits.numel():
+    if not compiled.reads(logits) or not logits.is_contiguous() or not logits.numel():
         return None
     if (library := compiled.load(SOURCE)) is None:
         return None

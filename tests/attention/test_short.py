@@ -1,11 +1,13 @@
 """Compiled attention of short texts: the definition's numbers and gradients, wherever its loops are taken."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from heedful.attention import Bias, ScaledDot, attend, masks
 from heedful.attention.attend import make_call
@@ -133,6 +135,30 @@ def test_a_gradient_may_lie_as_it_likes():
     (spread,) = torch.autograd.grad(attended.sum(), inputs[2], retain_graph=True)
     (whole,) = torch.autograd.grad(attended, inputs[2], torch.ones(2, 2, 16, 5).mT)
     torch.testing.assert_close(spread, whole, atol=0, rtol=0)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
+)  # what PyTorch itself does
+def test_what_transforms_functions_goes_through_it():
+    """Per-example gradients, and derivatives carried forward, are those of the definition."""
+    query, key, value = (heads(3, 2, 5, 16, seed).detach() for seed in (1, 2, 3))
+
+    def size(kernel, query, key, value):
+        return attend(query[None], key[None], value[None], kernel=kernel).square().sum()
+
+    each, along = [], []
+    for kernel in ("explicit", "reference"):
+        each.append(torch.func.vmap(torch.func.grad(partial(size, kernel)))(query, key, value))
+        along.append(
+            torch.func.jvp(lambda x, kernel=kernel: attend(x, key, value, kernel=kernel), (query,), (key,))[1]
+        )
+        with forward_ad.dual_level():
+            made = attend(forward_ad.make_dual(query, key), key, value, kernel=kernel)
+            along.append(forward_ad.unpack_dual(made).tangent)
+    torch.testing.assert_close(*each, atol=1e-5, rtol=1e-5)
+    for other in along[1:]:
+        torch.testing.assert_close(along[0], other, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("of", ["float64", "bfloat16", "width", "stride", "score", "empty", "autocast"])

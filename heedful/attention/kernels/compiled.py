@@ -24,6 +24,8 @@ from pathlib import Path
 
 import platformdirs
 import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 SWITCH, READY = "HEEDFUL_COMPILE", "HEEDFUL_LOOPS"
 
@@ -55,6 +57,25 @@ def refusal(source: Path) -> str | None:
 def load(source: Path) -> ctypes.CDLL | None:
     """Give the functions of a source, compiled now or before; None where that cannot be, as `refusal` then says."""
     return None if os.environ.get(SWITCH) == "0" else _load(source)
+
+
+def reads(*tensors: Tensor) -> bool:
+    """Say whether loops may read these: float32 numbers on a CPU that nothing but their gradients is asked of.
+
+    Not while a graph of operations is traced, under `torch.func`, or where a derivative is carried forward.
+    """
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    return (
+        not traced
+        and not torch._C._are_functorch_transforms_active()
+        and all(
+            type(tensor) is Tensor
+            and tensor.is_cpu
+            and tensor.dtype == torch.float32
+            and unpack_dual(tensor).tangent is None
+            for tensor in tensors
+        )
+    )
 
 
 def ahead(source: Path, folder: Path) -> Path:

@@ -60,10 +60,9 @@ def loops(call: Call) -> ctypes.CDLL | None:
     fits = (
         type(call.score) is ScaledDot
         and not call.score.modifiers
-        and all(type(x) is Tensor and x.is_cpu and x.dtype == torch.float32 and x.numel() for x in tensors)
-        and all(x.stride(-1) == 1 and x.shape[-1] % 16 == 0 for x in tensors)
+        and compiled.reads(*tensors)
+        and all(x.numel() and x.stride(-1) == 1 and x.shape[-1] % 16 == 0 for x in tensors)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
     return compiled.load(SOURCE) if fits else None
 
