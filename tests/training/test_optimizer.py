@@ -191,9 +191,10 @@ def test_singular_values_come_near_to_one_and_singular_vectors_stay(rows, column
     torch.testing.assert_close(inner, torch.diag_embed(inner.diagonal(dim1=1, dim2=2)), rtol=0, atol=1e-4)
 
 
-def test_a_singular_value_goes_through_the_polynomial_alone():
+@pytest.mark.parametrize("columns", [40, 120])  # wide ones iterate among their products of rows
+def test_a_singular_value_goes_through_the_polynomial_alone(columns):
     torch.manual_seed(0)
-    u, v = (torch.linalg.qr(torch.randn(40, 40, dtype=torch.float64))[0] for _ in range(2))
+    u, v = (torch.linalg.qr(torch.randn(size, 40, dtype=torch.float64))[0] for size in (40, columns))
     values = torch.logspace(-4, 0, 40, dtype=torch.float64)
     found = orthogonal((u * values @ v.T)[None], torch.float64)[0]
     x = values / values.norm()
