@@ -37,7 +37,8 @@ class Dropout(nn.Module):
         else:
             dropped = min(round(self.probability * 256), 255)
             if dropped and (library := _loops(x, residual)) is not None:
-                return _Dropped.apply(library, x, residual, draw(x.numel()), dropped)
+                kind = x.dtype if residual is None else residual.dtype
+                return _Dropped.apply(library, x, residual, draw(x.numel()), dropped, kind)
             left = x * keep_mask(x, dropped)
         return left if residual is None else residual + left
 
@@ -61,38 +62,53 @@ def keep_mask(x: Tensor, dropped: int) -> Tensor:
 
 
 def _loops(x: Tensor, residual: Tensor | None) -> ctypes.CDLL | None:
-    """Give the loop, if it can be had here; it reads float32 numbers that lie side by side."""
+    """Give the loop, if it can be had here; it reads numbers that lie side by side, and gives what a residual is of."""
     tensors = (x,) if residual is None else (x, residual)
-    fits = compiled.reads(*tensors) and all(y.is_contiguous() and y.shape == x.shape for y in tensors)
+    fits = (
+        compiled.reads(*tensors)
+        and all(y.is_contiguous() and y.shape == x.shape for y in tensors)
+        and (residual is None or torch.promote_types(x.dtype, residual.dtype) == residual.dtype)
+    )
     return compiled.load(SOURCE) if fits else None
 
 
 class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, library: ctypes.CDLL, x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int
+        ctx: Any,
+        library: ctypes.CDLL,
+        x: Tensor,
+        residual: Tensor | None,
+        draws: Tensor,
+        dropped: int,
+        kind: torch.dtype,
     ) -> Tensor:
         ctx.save_for_backward(draws)
-        ctx.library, ctx.dropped, ctx.added = library, dropped, residual is not None
-        return _drop(library, x, residual, draws, dropped)
+        ctx.library, ctx.dropped, ctx.added, ctx.kind = library, dropped, residual is not None, x.dtype
+        return _drop(library, x, residual, draws, dropped, kind)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         (draws,) = ctx.saved_tensors
         # Where someone wants gradients of gradients, they are dropped alike.
         again = _Dropped.apply if torch.is_grad_enabled() else _drop
-        of_x = again(ctx.library, upstream[0].contiguous(), None, draws, ctx.dropped)
-        return None, of_x, upstream[0] if ctx.added else None, None, None
+        of_x = again(ctx.library, upstream[0].contiguous(), None, draws, ctx.dropped, ctx.kind)
+        return None, of_x, upstream[0] if ctx.added else None, None, None, None
 
 
-def _drop(library: ctypes.CDLL, x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int) -> Tensor:
-    left = torch.empty_like(x)
+def _drop(
+    library: ctypes.CDLL, x: Tensor, residual: Tensor | None, draws: Tensor, dropped: int, kind: torch.dtype
+) -> Tensor:
+    left = torch.empty_like(x, dtype=kind)
     library.drop(
         None if residual is None else ctypes.c_void_p(residual.data_ptr()),
-        *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, draws)),
+        ctypes.c_void_p(x.data_ptr()),
+        ctypes.c_bool(x.dtype == torch.bfloat16),
+        ctypes.c_void_p(draws.data_ptr()),
         ctypes.c_int32(dropped),
         ctypes.c_float(256 / (256 - dropped)),
         ctypes.c_void_p(left.data_ptr()),
+        ctypes.c_bool(kind == torch.bfloat16),
         ctypes.c_int64(x.numel()),
         ctypes.c_int64(torch.get_num_threads()),
     )

@@ -88,27 +88,29 @@ class _Fused(torch.autograd.Function):
             logit = logits.gather(1, y).to(exact)
             total = x.to(exact) @ column_sum if offset is None else logits.sum(-1, dtype=exact)
             # R-Drop reads the logits once more.
-            normaliser = None if r_drop else soften(logits)
-            if normaliser is None:
+            normaliser = None if r_drop else soften(logits, y, on_reference)
+            if normaliser is not None:
+                error, log_likelihood = logits, logit - normaliser
+            else:
                 probabilities = logits.softmax(-1, dtype=exact)
                 likely = probabilities.gather(1, y)
                 log_likelihood = likely.log()
                 if bool((likely < torch.finfo(exact).tiny).any()):  # less probable than the type can hold
                     log_likelihood = logit - logits.to(exact).logsumexp(-1, keepdim=True)
                 normaliser = logit - log_likelihood
-            else:
-                probabilities, log_likelihood = logits, logit - normaliser
+                if r_drop:
+                    divergence, divergence_gradient = _divergence(logits.to(exact), probabilities)
+                    smoothed += (
+                        0.5 * r_drop * (divergence * counts[: len(divergence)]).sum(dtype=torch.float64)
+                    )
+                    probabilities += 0.5 * r_drop * divergence_gradient
+                probabilities.scatter_add_(1, y, torch.full_like(logit, -on_reference))
+                error = probabilities.to(kind)
             each = normaliser - on_reference * logit - other * total.unsqueeze(1)
             smoothed += (each * counts).sum(dtype=torch.float64)
             likelihood -= (log_likelihood * counts).sum(dtype=torch.float64)
-            if r_drop:
-                divergence, divergence_gradient = _divergence(logits.to(exact), probabilities)
-                smoothed += 0.5 * r_drop * (divergence * counts[: len(divergence)]).sum(dtype=torch.float64)
-                probabilities += 0.5 * r_drop * divergence_gradient
             if feature_gradient is None or weight_gradient is None:
                 continue
-            probabilities.scatter_add_(1, y, torch.full_like(logit, -on_reference))
-            error = probabilities.to(kind)
             x_counted = x * counts
             feature_gradient[here] = ((error @ matrix).to(exact) - other * column_sum) * counts
             if kind == exact:

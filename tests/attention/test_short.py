@@ -66,6 +66,25 @@ def test_it_is_the_definition(mask, queries, keys, width, value_width, kv_heads)
         torch.testing.assert_close(one.double(), other, atol=3e-6, rtol=3e-6)
 
 
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bfloat16_is_rounded_once(kv_heads, autocast):
+    """Values and gradients are the definition's of the same inputs, to half a unit in the last of eight bits."""
+    inputs = [
+        heads(3, count, 19, width, seed, torch.bfloat16)
+        for count, width, seed in ((4, 32, 1), (kv_heads, 32, 2), (kv_heads, 16, 3))
+    ]
+    upstream = torch.randn(3, 4, 19, 16, generator=torch.Generator().manual_seed(4)).bfloat16()
+    mask = masks.causal() & masks.padding(torch.tensor([7, 19, 0]))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        assert short.loops(make_call(*inputs, mask=mask)) is not None
+        loops = numbers(inputs, mask, "explicit", upstream)
+    wide = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    for one, other in zip(loops, numbers(wide, mask, "reference", upstream), strict=True):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=2**-8)
+
+
 @pytest.mark.parametrize("mask", ["none", "causal"])
 def test_dropout_draws_what_it_draws_without_loops(mask, monkeypatch):
     inputs = heads(3, 4, 9, 16, 1), heads(3, 2, 9, 16, 2), heads(3, 2, 9, 32, 3)
@@ -161,11 +180,11 @@ def test_what_transforms_functions_goes_through_it():
         torch.testing.assert_close(along[0], other, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("of", ["float64", "bfloat16", "width", "stride", "score", "empty", "autocast"])
+@pytest.mark.parametrize("of", ["float64", "float16", "width", "stride", "score", "empty", "autocast"])
 def test_what_it_has_no_loops_for_is_left_to_others(of):
     query = {
         "float64": torch.randn(1, 2, 5, 16, dtype=torch.float64),
-        "bfloat16": torch.randn(1, 2, 5, 16, dtype=torch.bfloat16),
+        "float16": torch.randn(1, 2, 5, 16, dtype=torch.float16),
         "width": torch.randn(1, 2, 5, 12),
         "stride": torch.randn(1, 2, 16, 5).mT,
         "empty": torch.randn(0, 2, 5, 16),

@@ -76,6 +76,27 @@ def test_the_loop_draws_what_is_drawn_without_it(monkeypatch):
     assert torch.equal(*results)
 
 
+@pytest.mark.parametrize("to", [None, torch.bfloat16, torch.float32])
+def test_bfloat16_is_dropped_as_float32_is_and_rounded_once(to, monkeypatch):
+    """What is dropped and added in float32, in the type that PyTorch would give it."""
+    x, residual = torch.randn(30, 70).bfloat16(), None if to is None else torch.randn(30, 70).to(to)
+    kind, upstream = to or torch.bfloat16, torch.randn(30, 70)
+    results = []
+    for compiles, width in (("1", lambda y: y), ("0", torch.Tensor.float)):
+        monkeypatch.setenv("HEEDFUL_COMPILE", compiles)
+        torch.manual_seed(5)
+        inputs = [width(y).detach().requires_grad_() for y in (x, residual) if y is not None]
+        made = Dropout(0.2)(*inputs)
+        gradients = torch.autograd.grad(made, inputs, upstream.to(kind).to(made.dtype))
+        results.append(
+            [made.to(kind), *(each.to(x.dtype if n == 0 else kind) for n, each in enumerate(gradients))]
+        )
+        if compiles == "1":
+            assert [each.dtype for each in (made, *gradients)] == [each.dtype for each in results[0]]
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6 if one.dtype == torch.float32 else 2**-8)
+
+
 def test_gradients_of_gradients_are_dropped_alike():
     x = torch.randn(50, requires_grad=True)
     dropped = Dropout(0.5)(x * x)

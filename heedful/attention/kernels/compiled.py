@@ -38,6 +38,8 @@ _WIDER = {
 _SECONDS = 600  # on an idle machine it takes seconds; one that is busy is waited for
 _INCLUDED = re.compile(rb'^#include "([a-z_]+\.hpp)"$', re.MULTILINE)
 
+_TYPES = torch.float32, torch.bfloat16
+
 _HERE = Path(__file__).parent
 
 _failures: dict[Path, str] = {}
@@ -60,7 +62,7 @@ def load(source: Path) -> ctypes.CDLL | None:
 
 
 def reads(*tensors: Tensor) -> bool:
-    """Say whether loops may read these: float32 numbers on a CPU that nothing but their gradients is asked of.
+    """Say whether loops may read these: numbers on a CPU, float32 or bfloat16, of which only gradients are asked.
 
     Not while a graph of operations is traced, under `torch.func`, or where a derivative is carried forward.
     """
@@ -71,7 +73,7 @@ def reads(*tensors: Tensor) -> bool:
         and all(
             type(tensor) is Tensor
             and tensor.is_cpu
-            and tensor.dtype == torch.float32
+            and tensor.dtype in _TYPES
             and unpack_dual(tensor).tangent is None
             for tensor in tensors
         )

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,10 +28,19 @@ typedef std::uint8_t Bytes __attribute__((vector_size(kLanes)));
 
 // Numbers of rows of heads of texts, (batch, heads, length, width): so far from each other, those of a row side by side.
 struct Rows {
-  float* numbers;
+  void* numbers;  // float32, or all of a call bfloat16
   Size batch, head, row;
 
-  float* of(Size text, Size which) const { return numbers + text * batch + which * head; }
+  template <typename Number>
+  Number* of(Size text, Size which) const {
+    return static_cast<Number*>(numbers) + text * batch + which * head;
+  }
+};
+
+// The rows of one head in float32: where they lie, or a copy of them.
+struct Head {
+  float* numbers;
+  Size row;
 };
 
 // The left side of a product: element (i, k) stands at numbers[i * row + k * column].
@@ -153,13 +163,60 @@ struct Call {
   Draws draws;
   float* weights;  // (batch, heads, queries, padded keys), before dropout
   Size threads;
+  bool bfloat16;
 };
 
-// Numbers of one thread that stay in place from call to call.
-float* scratch(Size count) {
-  thread_local std::vector<float> numbers;
-  if (static_cast<Size>(numbers.size()) < count) numbers.resize(count);
-  return numbers.data();
+// Numbers of one thread that stay in place from call to call, handed out one part after the other.
+class Scratch {
+ public:
+  explicit Scratch(Size count) {
+    thread_local std::vector<float> numbers;
+    if (static_cast<Size>(numbers.size()) < count) numbers.resize(count);
+    next_ = numbers.data();
+  }
+
+  float* take(Size count) {
+    float* const part = next_;
+    next_ += count;
+    return part;
+  }
+
+ private:
+  float* next_;
+};
+
+// So many numbers of scratch are needed for rows (length, width) of a head that are to be had in float32.
+template <typename Number>
+Size room(Size length, Size width) {
+  return std::is_same_v<Number, float> ? 0 : length * width;
+}
+
+// Where rows (length, width) of a head can be written in float32; `finish` then puts them into their place.
+template <typename Number>
+Head begin(const Rows& rows, Size text, Size which, Size length, Size width, Scratch& scratch) {
+  if constexpr (std::is_same_v<Number, float>)
+    return {rows.of<float>(text, which), rows.row};
+  else
+    return {scratch.take(length * width), width};
+}
+
+template <typename Number>
+void finish(const Head& head, const Rows& rows, Size text, Size which, Size length, Size width) {
+  if constexpr (!std::is_same_v<Number, float>)
+    for (Size i = 0; i < length; ++i)
+      for (Size d = 0; d < width; d += kLanes)
+        write(rows.of<Number>(text, which) + i * rows.row + d, at(head.numbers + i * head.row + d));
+}
+
+// Rows (length, width) of a head, to be read in float32.
+template <typename Number>
+Head read(const Rows& rows, Size text, Size which, Size length, Size width, Scratch& scratch) {
+  const Head head = begin<Number>(rows, text, which, length, width, scratch);
+  if constexpr (!std::is_same_v<Number, float>)
+    for (Size i = 0; i < length; ++i)
+      for (Size d = 0; d < width; d += kLanes)
+        at(head.numbers + i * head.row + d) = read(rows.of<Number>(text, which) + i * rows.row + d);
+  return head;
 }
 
 void drop(const Draws& draws, Size first, const float* x, Size count, float* y) {
@@ -216,46 +273,67 @@ void for_each_head(const Call& call, const Task& task) {
   });
 }
 
+template <typename Number>
 void attend(const Call& call, const Rows& out) {
-  const Size wide = padded(call.keys), group = call.heads / call.kv_heads;
+  const Size wide = padded(call.keys), group = call.heads / call.kv_heads, queries = call.queries;
+  const Size count = (call.width + queries) * wide + room<Number>(call.keys + queries, call.width + call.value_width);
   for_each_head(call, [&](Size text, Size kv_head) {
-    float* const keys = scratch(call.width * wide + call.queries * wide);
-    float* const dropped = keys + call.width * wide;
-    transpose(call.key.of(text, kv_head), call.key.row, call.keys, call.width, keys);
+    Scratch scratch(count);
+    float* const keys = scratch.take(call.width * wide);
+    float* const dropped = scratch.take(queries * wide);
+    const Head key = read<Number>(call.key, text, kv_head, call.keys, call.width, scratch);
+    const Head value = read<Number>(call.value, text, kv_head, call.keys, call.value_width, scratch);
+    transpose(key.numbers, key.row, call.keys, call.width, keys);
     for (Size head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      const Size first = (text * call.heads + head) * call.queries;
+      Scratch mine = scratch;
+      const Head query = read<Number>(call.query, text, head, queries, call.width, mine);
+      const Head attended = begin<Number>(out, text, head, queries, call.value_width, mine);
+      const Size first = (text * call.heads + head) * queries;
       float* const weights = call.weights + first * wide;
-      multiply({call.query.of(text, head), call.query.row, 1}, keys, wide, call.queries, call.width, wide, weights, wide);
+      multiply({query.numbers, query.row, 1}, keys, wide, queries, call.width, wide, weights, wide);
       const float* taken = weights;
-      for (Size i = 0; i < call.queries; ++i) {
+      for (Size i = 0; i < queries; ++i) {
         const Blocked& blocked = call.blocked;
         softmax(weights + i * wide, call.keys, call.scale,
                 blocked.bytes ? blocked.bytes + text * blocked.batch + head * blocked.head + i * blocked.row : nullptr);
         if (call.draws.numbers) drop(call.draws, (first + i) * call.keys, weights + i * wide, call.keys, dropped + i * wide);
       }
       if (call.draws.numbers) taken = dropped;
-      multiply({taken, wide, 1}, call.value.of(text, kv_head), call.value.row, call.queries, call.keys, call.value_width,
-               out.of(text, head), out.row);
+      multiply({taken, wide, 1}, value.numbers, value.row, queries, call.keys, call.value_width, attended.numbers,
+               attended.row);
+      finish<Number>(attended, out, text, head, queries, call.value_width);
     }
   });
 }
 
 // With w the weights after the softmax, u those after dropout, and g the gradient of the output: du = g v^T, dv = u^T g;
 // dw is du with the dropout of u, ds = scale w (dw - sum of w dw), dq = ds k, dk = ds^T q.
+template <typename Number>
 void differentiate(const Call& call, const Rows& upstream, const Rows& of_query, const Rows& of_key, const Rows& of_value) {
   const Size wide = padded(call.keys), group = call.heads / call.kv_heads, queries = call.queries;
+  const Size both = call.width + call.value_width;
+  const Size count = (call.value_width + 2 * queries) * wide + room<Number>(2 * call.keys, both) +
+                     room<Number>(queries, both + call.width);
   for_each_head(call, [&](Size text, Size kv_head) {
-    float* const values = scratch(call.value_width * wide + 2 * queries * wide);
-    float* const slopes = values + call.value_width * wide;
-    float* const dropped = slopes + queries * wide;
-    transpose(call.value.of(text, kv_head), call.value.row, call.keys, call.value_width, values);
+    Scratch scratch(count);
+    float* const values = scratch.take(call.value_width * wide);
+    float* const slopes = scratch.take(queries * wide);
+    float* const dropped = scratch.take(queries * wide);
+    const Head key = read<Number>(call.key, text, kv_head, call.keys, call.width, scratch);
+    const Head value = read<Number>(call.value, text, kv_head, call.keys, call.value_width, scratch);
+    const Head key_slope = begin<Number>(of_key, text, kv_head, call.keys, call.width, scratch);
+    const Head value_slope = begin<Number>(of_value, text, kv_head, call.keys, call.value_width, scratch);
+    transpose(value.numbers, value.row, call.keys, call.value_width, values);
     for (Size head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      Scratch mine = scratch;
+      const Head query = read<Number>(call.query, text, head, queries, call.width, mine);
+      const Head g = read<Number>(upstream, text, head, queries, call.value_width, mine);
+      const Head query_slope = begin<Number>(of_query, text, head, queries, call.width, mine);
       const bool add = head > kv_head * group;
       const Size first = (text * call.heads + head) * queries;
       const float* const weights = call.weights + first * wide;
-      const float* const g = upstream.of(text, head);
       const float* taken = weights;
-      multiply({g, upstream.row, 1}, values, wide, queries, call.value_width, wide, slopes, wide);
+      multiply({g.numbers, g.row, 1}, values, wide, queries, call.value_width, wide, slopes, wide);
       for (Size i = 0; i < queries; ++i) {
         float* const slope = slopes + i * wide;
         const float* const weight = weights + i * wide;
@@ -269,13 +347,16 @@ void differentiate(const Call& call, const Rows& upstream, const Rows& of_query,
         for (Size v = 0; v < wide; v += kLanes) at(slope + v) = call.scale * at(weight + v) * (at(slope + v) - sum);
       }
       if (call.draws.numbers) taken = dropped;
-      multiply({taken, 1, wide}, g, upstream.row, call.keys, queries, call.value_width, of_value.of(text, kv_head),
-               of_value.row, add);
-      multiply({slopes, wide, 1}, call.key.of(text, kv_head), call.key.row, queries, call.keys, call.width,
-               of_query.of(text, head), of_query.row);
-      multiply({slopes, 1, wide}, call.query.of(text, head), call.query.row, call.keys, queries, call.width,
-               of_key.of(text, kv_head), of_key.row, add);
+      multiply({taken, 1, wide}, g.numbers, g.row, call.keys, queries, call.value_width, value_slope.numbers,
+               value_slope.row, add);
+      multiply({slopes, wide, 1}, key.numbers, key.row, queries, call.keys, call.width, query_slope.numbers,
+               query_slope.row);
+      multiply({slopes, 1, wide}, query.numbers, query.row, call.keys, queries, call.width, key_slope.numbers,
+               key_slope.row, add);
+      finish<Number>(query_slope, of_query, text, head, queries, call.width);
     }
+    finish<Number>(key_slope, of_key, text, kv_head, call.keys, call.width);
+    finish<Number>(value_slope, of_value, text, kv_head, call.keys, call.value_width);
   });
 }
 
@@ -286,11 +367,14 @@ extern "C" {
 
 std::int64_t lanes() { return heedful::kLanes; }
 
-void attend(const heedful::Call* call, const heedful::Rows* out) { heedful::attend(*call, *out); }
+void attend(const heedful::Call* call, const heedful::Rows* out) {
+  (call->bfloat16 ? heedful::attend<heedful::BFloat16> : heedful::attend<float>)(*call, *out);
+}
 
 void differentiate(const heedful::Call* call, const heedful::Rows* upstream, const heedful::Rows* of_query,
                    const heedful::Rows* of_key, const heedful::Rows* of_value) {
-  heedful::differentiate(*call, *upstream, *of_query, *of_key, *of_value);
+  const auto run = call->bfloat16 ? heedful::differentiate<heedful::BFloat16> : heedful::differentiate<float>;
+  run(*call, *upstream, *of_query, *of_key, *of_value);
 }
 
 }  // extern "C"

@@ -1,8 +1,9 @@
 """Attention of short texts in compiled loops: what `explicit` does in ten passes over memory is done head by head.
 
-Scaled dot products in float32 on a CPU, whose heads are whole registers wide. Weights are kept for the way back, as
-`explicit` keeps them; dropout draws what it draws, so that both give the same up to rounding. Queries, keys and values
-are read where they lie, and the output is written as (batch, queries, heads, d), which the next projection reads.
+Scaled dot products in float32 on a CPU, whose heads are whole registers wide; bfloat16 is widened head by head and
+rounded at the end. Weights are kept for the way back, as `explicit` keeps them; dropout draws what it draws, so that
+both give the same up to rounding. Queries, keys and values are read where they lie, and the output is written as
+(batch, queries, heads, d), which the next projection reads.
 """
 
 import ctypes
@@ -51,6 +52,7 @@ class _Call(ctypes.Structure):
         ("draws", _Draws),
         ("weights", ctypes.c_void_p),
         ("threads", _Size),
+        ("bfloat16", ctypes.c_bool),
     )
 
 
@@ -61,10 +63,15 @@ def loops(call: Call) -> ctypes.CDLL | None:
         type(call.score) is ScaledDot
         and not call.score.modifiers
         and compiled.reads(*tensors)
+        and all(x.dtype == _type(call.query) for x in tensors)
         and all(x.numel() and x.stride(-1) == 1 and x.shape[-1] % 16 == 0 for x in tensors)
-        and not torch.is_autocast_enabled("cpu")
     )
     return compiled.load(SOURCE) if fits else None
+
+
+def _type(query: Tensor) -> torch.dtype:
+    """In which type products of such queries are asked for."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
 
 
 def attend(call: Call, library: ctypes.CDLL) -> Tensor:
@@ -88,7 +95,7 @@ class _Attended(torch.autograd.Function):
     ) -> Tensor:
         keys, lanes = key.shape[2], library.lanes()
         beyond = -keys % lanes
-        weights = query.new_empty(*query.shape[:3], keys + beyond)
+        weights = query.new_empty(*query.shape[:3], keys + beyond, dtype=torch.float32)
         hidden = None
         if blocked is not None:
             whole = pad(blocked.expand(*blocked.shape[:-1], keys), (0, beyond), value=True)
@@ -104,7 +111,8 @@ class _Attended(torch.autograd.Function):
         if torch.is_grad_enabled():  # someone wants gradients of gradients
             return None, *_differentiably(ctx, upstream[0]), None, None
         query, key, value, weights, _ = ctx.saved_tensors
-        gradient = upstream[0] if upstream[0].stride(-1) == 1 else upstream[0].contiguous()
+        gradient = upstream[0].to(query.dtype)
+        gradient = gradient if gradient.stride(-1) == 1 else gradient.contiguous()
         gradients = [_room(tensor, tensor.shape[-1]) for tensor in (query, key, value)]
         ctx.library.differentiate(
             _call(query, key, value, None, ctx.draws, weights),
@@ -155,5 +163,6 @@ def _call(
         _Draws() if draws is None else _Draws(draws.numbers.data_ptr(), draws.below, draws.kept),
         weights.data_ptr(),
         min(torch.get_num_threads(), 1 + batch * heads * queries * keys * width // _THREAD),
+        query.dtype == torch.bfloat16,
     )
     return ctypes.byref(call)

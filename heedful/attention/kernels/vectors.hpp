@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -17,6 +18,7 @@ template <Size N>
 struct Numbers {
   typedef float Vector __attribute__((vector_size(4 * N), aligned(4), may_alias));
   typedef std::int32_t Integers __attribute__((vector_size(4 * N), aligned(4), may_alias));
+  typedef std::uint16_t Halves __attribute__((vector_size(2 * N), aligned(2), may_alias));
 };
 
 // As many as fit into a register, or into two of the oldest.
@@ -28,11 +30,53 @@ constexpr Size kLanes = 8;
 
 using Vector = Numbers<kLanes>::Vector;
 using Integers = Numbers<kLanes>::Integers;
+using Halves = Numbers<kLanes>::Halves;
 
 inline Vector& at(float* x) { return *reinterpret_cast<Vector*>(x); }
 inline const Vector& at(const float* x) { return *reinterpret_cast<const Vector*>(x); }
 
 inline Size padded(Size length) { return (length + kLanes - 1) / kLanes * kLanes; }
+
+// The upper half of a float, as bfloat16 lies in memory.
+enum class BFloat16 : std::uint16_t {};
+
+inline float widen(float x) { return x; }
+
+inline float widen(BFloat16 x) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(x) << 16;
+  float wide;
+  std::memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+// To the nearest, of two as near to the even one; NaN stays NaN.
+template <typename To>
+inline To narrow(float x) {
+  if constexpr (std::is_same_v<To, float>) {
+    return x;
+  } else {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    const std::uint32_t nearest = bits + 0x7fff + (bits >> 16 & 1);
+    return static_cast<To>((x == x ? nearest : bits | 0x400000) >> 16);
+  }
+}
+
+inline Vector read(const float* x) { return at(x); }
+
+inline Vector read(const BFloat16* x) {
+  const auto bits = *reinterpret_cast<const Halves*>(x);
+  const auto wide = __builtin_convertvector(bits, Integers) << 16;
+  return reinterpret_cast<const Vector&>(wide);
+}
+
+inline void write(float* to, Vector x) { at(to) = x; }
+
+inline void write(BFloat16* to, Vector x) {
+  const Integers bits = reinterpret_cast<const Integers&>(x);
+  const Integers nearest = bits + 0x7fff + (bits >> 16 & 1);
+  *reinterpret_cast<Halves*>(to) = __builtin_convertvector((x == x ? nearest : bits | 0x400000) >> 16, Halves);
+}
 
 // e^x to some units in the last place, for x from -87 to 88 and as at these ends beyond; NaN stays NaN:
 // e^x = 2^n e^r with |r| <= ln 2 / 2, and a polynomial for e^r (Cephes, expf).
