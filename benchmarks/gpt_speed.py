@@ -7,7 +7,7 @@
 Training: tokens a second on tinyshakespeare, character by character, with nanoGPT's configuration for a CPU (4 layers,
 4 heads, 128 channels, windows of 64, batches of 12, no dropout, AdamW, gradients clipped at 1). The sides:
 
-- heedful: as `heedful train` makes its steps, the same model
+- heedful: as `heedful train` makes its steps (in bfloat16 where that is native), the same model
 - recipe: the same with the recipe `tinyshakespeare` (rotary positions, a higher rate)
 - loop: the model and the loop that nanoGPT is known for, written out below in plain PyTorch, with its fused attention
 - trainer: `GPT2LMHeadModel` of transformers by `transformers.Trainer`, loss and batches as it makes them
@@ -60,7 +60,7 @@ Result = dict[str, float]
 
 
 def heedful_training(folder: Path, steps: int, clock: Callable[[], float], recipe: bool) -> Result:
-    from heedful.machine import prepare
+    from heedful.machine import prepare, resolve_precision
 
     prepare(torch.get_num_threads())
     from rich.console import Console
@@ -82,7 +82,7 @@ def heedful_training(folder: Path, steps: int, clock: Callable[[], float], recip
     torch.manual_seed(1)
     model, training = task.build(), settings.training
     loss: Any = partial(task.loss, model, objective=training)
-    stepper = Stepper(model, loss, training, "cpu", "float32")
+    stepper = Stepper(model, loss, training, "cpu", resolve_precision(training.precision, "cpu"))
     schedule, batches, totals = Schedule(training.schedule, WIDTH, training.steps), task.batches(1), Totals()
 
     def step(number: int) -> None:

@@ -12,10 +12,11 @@ peak of resident memory, and the mean loss of the last quarter of the steps.
 A side is a library, as shipped, and what is changed about it, such as `huggingface+allocator+bfloat16`:
 
 - heedful, as `heedful train` makes its steps (it sets up the allocator itself); huggingface, torch, x-transformers in a
-  plain loop (benchmarks/peers/training.py); eole and joeynmt with their own commands (benchmarks/peers/toolkits.py), if
-  the Python of a virtual environment that has them is given
-- +allocator: the allocator and oneDNN set up as `heedful.machine.prepare` does; +bfloat16: under autocast; +grid: the
-  same pairs in batches of recurring shapes; +medium: float32 products through oneDNN
+  plain loop (benchmarks/peers/training.py), huggingface-eager with attention's weights written out; eole and joeynmt
+  with their own commands (benchmarks/peers/toolkits.py), if the Python of a virtual environment that has them is given
+- +allocator: the allocator and the size of oneDNN's cache set up as `heedful.machine.prepare` does; +bfloat16: under
+  autocast; +grid: the same pairs in batches of recurring shapes; +medium: float32 products through oneDNN, which
+  heedful chooses by itself where MKL is slow
 
 The limit: matrix products of the model's own kind are timed in each round too, and "of the limit" is the share of the
 rate of large ones (in the precision of the side) that 6 FLOP for each multiplying weight and real token come to. With
@@ -59,11 +60,11 @@ Result = dict[str, Any]
 
 def default_sides(python: dict[str, str | None]) -> list[str]:
     sides = ["heedful"]
-    for library in (*MODELS, *(name for name, path in python.items() if path)):
+    for library in (*list(MODELS)[:-1], *(name for name, path in python.items() if path)):
         sides += [library, f"{library}+allocator"]
     if native_bfloat16("cpu"):
-        sides[1:1] = ["heedful+bfloat16", "heedful+bfloat16+grid"]
-        sides.append("huggingface+allocator+bfloat16+grid")
+        sides[:0] = ["heedful+bfloat16+grid", "heedful+bfloat16"]
+        sides.append("huggingface-eager+allocator+bfloat16+grid")
     return sides
 
 
@@ -98,8 +99,8 @@ def peak_memory() -> float:
 def train(side: str, size: Size, data: Path, steps: int, warmup: int) -> Result:
     """Train one side; the body of its process."""
     library, *changes = side.split("+")
-    if "medium" in changes:
-        torch.set_float32_matmul_precision("medium")
+    if library != "heedful":
+        torch.set_float32_matmul_precision("medium" if "medium" in changes else "highest")
     vocabulary = len(Tokenizer.load(data / "tokenizer.source.json"))
     torch.manual_seed(1)
     trained = make(library, size, vocabulary, LENGTH + 1, "bfloat16" in changes)

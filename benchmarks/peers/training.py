@@ -7,6 +7,7 @@ loop is what people write: logits, `cross_entropy`, `backward`, `Adam`.
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -117,9 +118,9 @@ class Plain:
 
 
 class HuggingFace(nn.Module):
-    """MarianMTModel of `transformers`."""
+    """MarianMTModel of `transformers`, which by default attends through PyTorch's fused kernel."""
 
-    def __init__(self, size: Size, vocabulary: int, length: int) -> None:
+    def __init__(self, size: Size, vocabulary: int, length: int, attention: str = "sdpa") -> None:
         super().__init__()
         from transformers import MarianConfig, MarianMTModel
 
@@ -141,6 +142,7 @@ class HuggingFace(nn.Module):
             pad_token_id=PAD,
             decoder_start_token_id=START,
             use_cache=False,
+            attn_implementation=attention,
         )
         self.model = MarianMTModel(config)
 
@@ -207,7 +209,12 @@ class XTransformers(nn.Module):
         return self.decoder(target, context=self.encoder(source, mask=real), context_mask=real)
 
 
-MODELS = {"huggingface": HuggingFace, "torch": Torch, "x-transformers": XTransformers}
+MODELS = {
+    "huggingface": HuggingFace,
+    "torch": Torch,
+    "x-transformers": XTransformers,
+    "huggingface-eager": partial(HuggingFace, attention="eager"),  # with the weights written out
+}
 
 
 def make(library: str, size: Size, vocabulary: int, length: int, bfloat16: bool) -> Side:
