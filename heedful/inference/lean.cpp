@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "best.hpp"
+#include "gelu.hpp"
 #include "matrix.hpp"
 #include "stack.hpp"
 #include "vectors.hpp"

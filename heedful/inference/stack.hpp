@@ -11,6 +11,7 @@
 #include <limits>
 #include <new>
 
+#include "gelu.hpp"
 #include "matrix.hpp"
 #include "vectors.hpp"
 
@@ -127,29 +128,14 @@ void project(const Projection& p, Precision precision, const float* x, Size rows
   }
 }
 
-// GELU(x) = x / 2 (1 + erf(x / sqrt 2)), with erf of Abramowitz and Stegun 7.1.26 (to 1.5e-7).
-[[gnu::noinline]] void gelu(float* x, Size count) {
+// x = GELU(x), by either formula.
+template <Vector (*Of)(Vector)>
+[[gnu::noinline]] void activate(float* x, Size count) {
   for (Size i = 0; i < count; i += kLanes) {
     float some[kLanes] = {};
     const Size here = std::min(kLanes, count - i);
     std::copy_n(x + i, here, some);
-    const Vector v = at(some), z = v * 0.70710678f, size = z < 0 ? -z : z;
-    const Vector t = 1 / (1 + 0.3275911f * size);
-    const Vector series = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;
-    const Vector e = 1 - series * exponential(-size * size);
-    at(some) = v * 0.5f * (1 + (z < 0 ? -e : e));
-    std::copy_n(some, here, x + i);
-  }
-}
-
-// GELU(x) by its approximation x / 2 (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
-[[gnu::noinline]] void gelu_tanh(float* x, Size count) {
-  for (Size i = 0; i < count; i += kLanes) {
-    float some[kLanes] = {};
-    const Size here = std::min(kLanes, count - i);
-    std::copy_n(x + i, here, some);
-    const Vector v = at(some);
-    at(some) = v / (1 + exponential(-1.59576912f * (v + 0.044715f * v * v * v)));
+    at(some) = Of(at(some));
     std::copy_n(some, here, x + i);
   }
 }
@@ -173,8 +159,8 @@ void feed_forward(const Stack& stack, const Layer& layer, Precision precision, c
     const Size count = std::min(kRows, rows - first);
     float* inner = buffers.inner.get(count * width);
     project(layer.inner, precision, h + first * stack.d_model, count, inner, stack.activation == Activation::relu);
-    if (stack.activation == Activation::gelu) gelu(inner, count * width);
-    if (stack.activation == Activation::gelu_tanh) gelu_tanh(inner, count * width);
+    if (stack.activation == Activation::gelu) activate<gelu>(inner, count * width);
+    if (stack.activation == Activation::gelu_tanh) activate<gelu_tanh>(inner, count * width);
     if (stack.activation == Activation::swiglu) gate(inner, count, stack.d_ff);
     project(layer.outer, precision, inner, count, x + first * stack.d_model, false, true);
   }

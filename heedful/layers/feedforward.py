@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, relu, silu
 
 from heedful.layers.dropout import Dropout
+from heedful.layers.gelu import gelu_tanh
 
 Activation = Literal["relu", "gelu", "gelu-tanh", "swiglu"]
 
@@ -42,7 +43,7 @@ class FeedForward(nn.Module):
         elif self.activation == "gelu":
             inner = gelu(inner)
         elif self.activation == "gelu-tanh":
-            inner = gelu(inner, approximate="tanh")
+            inner = gelu_tanh(inner)
         else:
             gate, up = inner.chunk(2, -1)
             inner = silu(gate) * up

@@ -169,7 +169,8 @@ def _wider() -> tuple[str, ...]:
     flags = _WIDER.get(torch.backends.cpu.get_cpu_capability(), ())
     has = torch.cpu.get_capabilities()
     if "-mavx512f" in flags:
-        return (*flags, "-mavx512vnni") if has.get("avx512_vnni") else flags
+        more = (("avx512_vnni", "-mavx512vnni"), ("avx512_bf16", "-mavx512bf16"))
+        return (*flags, *(flag for name, flag in more if has.get(name)))
     return (*flags, "-mavxvnni") if flags and has.get("avx_vnni") else flags
 
 

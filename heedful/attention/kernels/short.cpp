@@ -236,7 +236,8 @@ void drop(const Draws& draws, Size first, const float* x, Size count, float* y) 
     for (Size j = 0; j < wide; j += kLanes) {
       Bytes bytes;
       std::memcpy(&bytes, blocked + j, sizeof bytes);
-      const Integers seen = 1 - __builtin_convertvector(bytes, Integers);
+      // By way of 16 bits: GCC would make integers of bytes one by one.
+      const Integers seen = 1 - __builtin_convertvector(__builtin_convertvector(bytes, Halves), Integers);
       any |= seen;
       at(scores + j) = seen != 0 ? at(scores + j) : lowest;
       most = at(scores + j) > most ? at(scores + j) : most;

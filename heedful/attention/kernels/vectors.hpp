@@ -73,9 +73,14 @@ inline Vector read(const BFloat16* x) {
 inline void write(float* to, Vector x) { at(to) = x; }
 
 inline void write(BFloat16* to, Vector x) {
+#if defined(__AVX512BF16__)
+  const auto nearest = _mm512_cvtneps_pbh(__m512(x));  // and zero for the least of numbers
+  std::memcpy(to, &nearest, sizeof nearest);
+#else
   const Integers bits = reinterpret_cast<const Integers&>(x);
   const Integers nearest = bits + 0x7fff + (bits >> 16 & 1);
   *reinterpret_cast<Halves*>(to) = __builtin_convertvector((x == x ? nearest : bits | 0x400000) >> 16, Halves);
+#endif
 }
 
 // e^x to some units in the last place, for x from -87 to 88 and as at these ends beyond; NaN stays NaN:
