@@ -63,7 +63,8 @@ def test_it_is_the_definition(mask, queries, keys, width, value_width, kv_heads)
     loops = numbers(inputs(torch.float32), chosen, "explicit", upstream)
     definition = numbers(inputs(torch.float64), chosen, "reference", upstream)
     for one, other in zip(loops, definition, strict=True):
-        torch.testing.assert_close(one.double(), other, atol=3e-6, rtol=3e-6)
+        # Gradients of keys are sums over queries and heads; without fused multiplication each product is rounded too.
+        torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=3e-6)
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
