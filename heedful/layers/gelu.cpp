@@ -33,8 +33,9 @@ template <bool Slope, typename Number>
 void run_all(const void* x, const void* upstream, void* y, Size count, Size threads) {
   share((count + kBlock - 1) / kBlock, threads, [=](Size task) {
     const Size first = task * kBlock;
-    run<Slope>(static_cast<const Number*>(x) + first, static_cast<const Number*>(upstream) + (Slope ? first : 0),
-               static_cast<Number*>(y) + first, std::min(kBlock, count - first));
+    const Number* const from = static_cast<const Number*>(x) + first;
+    run<Slope>(from, Slope ? static_cast<const Number*>(upstream) + first : from, static_cast<Number*>(y) + first,
+               std::min(kBlock, count - first));
   });
 }
 

@@ -2,8 +2,8 @@
 
     0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3)))
 
-PyTorch's hyperbolic tangent is exact to the last bit and takes as long as a matrix product: a seventh of the step of a
-small GPT. Where there is a compiler a loop with one exponential computes it, forth and back; elsewhere it is PyTorch's.
+PyTorch's hyperbolic tangent takes as long as a matrix product: a seventh of the step of a small GPT. Where there is a
+compiler a loop with one exponential computes it, forth and back; elsewhere it is PyTorch's.
 """
 
 import ctypes

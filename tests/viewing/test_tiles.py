@@ -234,8 +234,9 @@ def test_a_pass_that_is_not_wanted_stops():
 
 
 def test_what_was_asked_for_last_is_done_first_and_what_is_dropped_never():
-    background, done, go = Background(), [], threading.Event()
-    background.ask(("one", 0), lambda stop: go.wait(10))
+    background, done, begun, go = Background(), [], threading.Event(), threading.Event()
+    background.ask(("one", 0), lambda stop: begun.set() or go.wait(10))
+    assert begun.wait(10)  # the rest is asked for while this is being done
     for number in range(3):
         background.ask(("two", number), lambda stop, number=number: done.append(number))
     background.ask(("two", 3), lambda stop: done.append(3), urgent=False)
