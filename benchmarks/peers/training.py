@@ -142,7 +142,7 @@ class HuggingFace(nn.Module):
             pad_token_id=PAD,
             decoder_start_token_id=START,
             use_cache=False,
-            attn_implementation=attention,
+            attn_implementation=attention,  # pyright: ignore[reportCallIssue] -- of all configurations
         )
         self.model = MarianMTModel(config)
 
