@@ -63,7 +63,7 @@ def test_it_is_the_definition(mask, queries, keys, width, value_width, kv_heads)
     loops = numbers(inputs(torch.float32), chosen, "explicit", upstream)
     definition = numbers(inputs(torch.float64), chosen, "reference", upstream)
     for one, other in zip(loops, definition, strict=True):
-        # Gradients of keys are sums over queries and heads; without fused multiplication each product is rounded too.
+        # Gradients of keys and values are sums over queries and heads; without fused multiplication they lose more.
         torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=3e-6)
 
 

@@ -47,7 +47,8 @@ def test_rows_that_are_not_finite_say_so_and_no_others(dtype):
     normaliser = soften(logits, torch.zeros(4, 1, dtype=torch.int64), 0.0)
     assert normaliser is not None
     assert normaliser[[0, 3]].isfinite().all()
-    assert logits[[0, 3]].float().sum(-1).allclose(torch.ones(2), atol=1e-2)
+    rounding = 1e-5 if dtype == torch.float32 else 1e-2
+    assert logits[[0, 3]].float().sum(-1).allclose(torch.ones(2), atol=rounding)
     assert not normaliser[[1, 2]].isfinite().any()
     assert logits[1].isnan().any()
     assert logits[2].isnan().any()
