@@ -61,16 +61,37 @@ def test_rotary_products_depend_on_the_distance_only(first, second, shift):
     assert product(first, second) == pytest.approx(product(first + shift, second + shift), abs=1e-10)
 
 
-def test_rotation_turns_each_pair_by_its_own_angle():
-    vectors, positions = torch.randn(1, 2, 3, 6, dtype=torch.float64), torch.tensor([0, 5, 70])
+def matrix_of_rotation(position: float, width: int) -> torch.Tensor:
+    """Su et al. 2021, equation 15."""
+    angles = position / 10_000 ** (2 * torch.arange(width // 2).double() / width)
+    blocks = [
+        torch.stack((torch.stack((a.cos(), -a.sin())), torch.stack((a.sin(), a.cos())))) for a in angles
+    ]
+    return torch.block_diag(*blocks)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x[..., :6].contiguous(),
+        lambda x: x[..., 1:7],  # begins within a pair of memory
+        lambda x: x[..., :6],  # of an odd width
+        lambda x: x.transpose(1, 2).contiguous().transpose(1, 2)[..., 2:8],  # as heads lie
+        lambda x: x.mT.contiguous().mT[..., :6],  # coordinates far apart
+    ],
+)
+def test_rotation_turns_each_pair_by_its_own_angle(view):
+    whole = torch.randn(1, 2, 4, 9, dtype=torch.float64, requires_grad=True)
+    vectors, positions = view(whole), torch.tensor([0, 5, 70, 71])
     turned = rotate(vectors, positions)
-    pairs, expected = torch.view_as_complex(vectors.unflatten(-1, (3, 2))), turned.unflatten(-1, (3, 2))
-    angles = positions.double()[:, None] / 10_000 ** (2 * torch.arange(3).double() / 6)
-    torch.testing.assert_close(
-        torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)), expected
-    )
+    matrices = torch.stack([matrix_of_rotation(float(position), 6) for position in positions])
+    expected = (matrices @ vectors.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(turned, expected)
     torch.testing.assert_close(turned.norm(dim=-1), vectors.norm(dim=-1))
     assert torch.equal(turned[:, :, 0], vectors[:, :, 0])  # position 0 turns nothing
+    upstream = torch.randn_like(turned)
+    gradients = [torch.autograd.grad(y, whole, upstream, retain_graph=True)[0] for y in (turned, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_rotation_takes_positions_of_each_row():
