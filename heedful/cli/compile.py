@@ -19,15 +19,15 @@ def compile(
     """
     import subprocess
 
-    from heedful.attention.kernels import additive, compiled, short
+    from heedful.attention.kernels import additive, additive_steps, compiled, short
     from heedful.errors import HeedfulError
     from heedful.inference import library
-    from heedful.layers import dropout, gelu
+    from heedful.layers import cells, dropout, gelu
     from heedful.objectives import softmax
 
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for module in (additive, short, dropout, gelu, softmax, library):
+        for module in (additive, additive_steps, short, cells, dropout, gelu, softmax, library):
             typer.echo(compiled.ahead(module.SOURCE, folder))
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip()

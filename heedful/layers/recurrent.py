@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from heedful.layers.cells import gru_step, loops, lstm_step, plain_gru, plain_lstm
 from heedful.layers.repeated import RepeatedLinear
 
 CellKind = Literal["gru", "gru-reset-after", "lstm"]
@@ -102,30 +103,27 @@ class RecurrentCell(nn.Module):
         return step
 
     def _reset_after(self) -> Step:
-        width = self.d_hidden
         recurrent = RepeatedLinear(self.recurrent)
-        bias = torch.zeros(()) if self.candidate_bias is None else self.candidate_bias
+        bias: Tensor = self.candidate_bias  # pyright: ignore[reportAssignmentType]
 
         def step(x: Tensor, hidden: Hidden) -> Hidden:
             (h,) = hidden
-            into_gates, into_candidate = x.split((2 * width, width), 1)
-            of_gates, of_candidate = recurrent(h).split((2 * width, width), 1)
-            r, z = torch.sigmoid(into_gates + of_gates).chunk(2, 1)
-            candidate = torch.tanh(torch.addcmul(into_candidate, r, of_candidate + bias))
-            return (torch.lerp(candidate.to(h.dtype), h, z.to(h.dtype)),)
+            u = recurrent(h)
+            if (library := loops(x, u, h)) is not None:
+                return (gru_step(library, x, u, bias, h),)
+            return (plain_gru(x, u, bias, h),)
 
         return step
 
     def _lstm(self) -> Step:
-        width = self.d_hidden
         recurrent = RepeatedLinear(self.recurrent)
 
         def step(x: Tensor, hidden: Hidden) -> Hidden:
             h, c = hidden
-            into_i_f, into_g, into_o = (x + recurrent(h)).split((2 * width, width, width), 1)
-            i, f = torch.sigmoid(into_i_f).chunk(2, 1)
-            c = torch.addcmul(f * c, i, torch.tanh(into_g))
-            return torch.sigmoid(into_o) * torch.tanh(c), c
+            u = recurrent(h)
+            if (library := loops(x, u, c)) is not None:
+                return lstm_step(library, x, u, c)
+            return plain_lstm(x, u, c)
 
         return step
 

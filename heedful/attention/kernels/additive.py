@@ -9,7 +9,8 @@ it is computed, and computed once more going back, where g is the gradient of th
     da_id = v_d sum_j g_ij (1 - t_ijd^2)        db_jd = v_d sum_i g_ij (1 - t_ijd^2)        dv_d = sum_ij g_ij t_ijd
 
 Two sets of loops do so: those of `additive.cpp`, compiled where there is a compiler, and blocks of PyTorch's operations
-that stay in the cache, where there is none. Few pairs are computed by the formula as it stands, with autograd.
+that stay in the cache, where there is none. Few pairs are computed by the formula as it stands: in the loops of
+`additive_steps`, or with autograd.
 
 Range: e^2a and e^2b must be ordinary numbers, which bounds |a| and |b|. Their product may overflow or vanish, as t is
 then 1 or -1, as it should be. A row so far out in a dimension that no key can bring it back (all its tanh are 1, or -1)
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 
 from heedful.attention.kernels import compiled
+from heedful.attention.kernels.additive_steps import additive_steps
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -58,9 +60,11 @@ def additive_pairs(query: Tensor, key: Tensor, v: Tensor) -> Tensor:
         with torch.autocast(device, enabled=False):
             return additive_pairs(query, key, v)
     given = torch.promote_types(torch.promote_types(query.dtype, key.dtype), v.dtype)
+    way, _ = _way(query, key)
+    if way == "plain" and (scores := additive_steps(query, key, v)) is not None:
+        return scores.to(given)
     dtype = torch.promote_types(given, torch.float32)
     query, key, v = query.to(dtype), key.to(dtype), v.to(dtype)
-    way, _ = _way(query, key)
     if way == "plain":
         return plain(query, key, v).to(given)
     library = compiled.load(SOURCE) if way == "compiled" else None

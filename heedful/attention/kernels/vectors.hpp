@@ -105,6 +105,9 @@ inline Vector exponential(Vector x) {
   return y * two;
 }
 
+// To some 1e-7, near zero too: what is tiny is not exact to its own last places.
+inline Vector hyperbolic_tangent(Vector x) { return 1 - 2 / (1 + exponential(2 * x)); }
+
 // What is made of a vector half by half; the compiler would take it apart number by number.
 template <Size N, typename Together>
 inline float halved(typename Numbers<N>::Vector x, const Together& together) {
