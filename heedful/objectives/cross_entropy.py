@@ -79,6 +79,7 @@ class _Fused(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight, dtype=exact) if wants else None
         bias_gradient = None if bias is None or not wants else torch.zeros_like(bias, dtype=exact)
         column_sum = matrix.sum(0, dtype=exact)
+        offset_sum = 0.0 if offset is None else offset.sum(dtype=exact)
         feature_sum = torch.zeros_like(column_sum)
         smoothed = torch.zeros((), dtype=torch.float64, device=features.device)
         likelihood = torch.zeros((), dtype=torch.float64, device=features.device)
@@ -86,7 +87,7 @@ class _Fused(torch.autograd.Function):
             x, y, counts = features[here].detach(), reference[here].unsqueeze(1), real[here].unsqueeze(1)
             logits = torch.nn.functional.linear(x, matrix, offset)
             logit = logits.gather(1, y).to(exact)
-            total = x.to(exact) @ column_sum if offset is None else logits.sum(-1, dtype=exact)
+            total = x.to(exact) @ column_sum + offset_sum
             # R-Drop reads the logits once more.
             normaliser = None if r_drop else soften(logits, y, on_reference)
             if normaliser is not None:
@@ -119,7 +120,8 @@ class _Fused(torch.autograd.Function):
                 weight_gradient += error.t() @ x_counted
             feature_sum += x_counted.sum(0, dtype=exact)
             if bias_gradient is not None:
-                bias_gradient += (error.to(exact) * counts).sum(0) - other * int(counts.sum())
+                # A product, as the error is larger than all else: it would be copied to be summed.
+                bias_gradient += (counts.to(kind).t() @ error).squeeze(0) - other * int(counts.sum())
         if weight_gradient is not None:
             weight_gradient -= other * feature_sum
         ctx.save_for_backward(feature_gradient, weight_gradient, bias_gradient)
