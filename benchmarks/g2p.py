@@ -1,6 +1,6 @@
 """Claim: one recipe reads words aloud in every language of SIGMORPHON 2021, at or below the official baselines.
 
-    python benchmarks/g2p.py --runs FOLDER [--recipe g2p-rnn] [--languages ady bul ...] [--seeds 1 2 3] [options of it]
+    python benchmarks/g2p.py --runs FOLDER [--recipe g2p-transformer] [--languages ady bul ...] [--seeds 1 2 3] [options of it]
     python benchmarks/g2p.py --runs FOLDER --only-table
 
 Calls `heedful train` for one language after the other, and one seed after the other, each in its own run,
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--languages", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--recipe", default="g2p", help="g2p, g2p-rnn, or a file")
+    parser.add_argument("--recipe", default="g2p", help="g2p, g2p-transformer, or a file")
     parser.add_argument("--plain", action="store_true", help="no recombined words")
     parser.add_argument("--only-table", action="store_true", help="train nothing, show what is finished")
     options, rest = parser.parse_known_args()

@@ -32,7 +32,7 @@ NEEDED = {
     "multi30k-en-de-luong",
     "reverse-luong",
     "g2p",
-    "g2p-rnn",
+    "g2p-transformer",
     "tatoeba-en-de",
     "wmt14-en-de-base",
     "wmt14-en-de-big",
