@@ -1,12 +1,13 @@
 """What is wrong with settings, in a sentence for each mistake: where, which field, which value, what is expected."""
 
+import difflib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from heedful.training.fields import Place, at, child, dotted, expected, members, nearest
+from heedful.training.fields import Place, at, child, dotted, expected, members, nearest, tables
 
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
@@ -38,6 +39,24 @@ def unknown(root: Any, place: Place) -> str:
     return f"there is no setting {dotted(place)}" + (f"; did you mean {near}?" if near else ".")
 
 
+def _of_another(root: Any, place: Place, location: Place) -> str | None:
+    """Where one of several tables was chosen, by its architecture, and only others have the setting: what it has."""
+    chosen = [key for key in location if key not in place]
+    beside = tables(at(root, place[:-1]))
+    if not chosen or not any(place[-1] in settings.model_fields for settings in beside):
+        return None
+    own = [
+        name
+        for settings in beside
+        if any(chosen[-1] in get_args(field.annotation) for field in settings.model_fields.values())
+        for name, field in settings.model_fields.items()
+        if chosen[-1] not in get_args(field.annotation)
+    ]
+    near = difflib.get_close_matches(str(place[-1]), own, n=1)
+    has = f"did you mean {dotted((*place[:-1], near[0]))}?" if near else f"it has {', '.join(own)}."
+    return f"{chosen[-1]} has no setting {dotted(place)}; {has}"
+
+
 def _place(root: Any, location: Place) -> Place:
     """The field that is meant: pydantic adds which member of a union it tried."""
     place: Place = ()
@@ -54,7 +73,7 @@ def _place(root: Any, location: Place) -> Place:
 def _sentence(root: Any, place: Place, detail: Any) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return unknown(root, place)
+        return _of_another(root, place, detail["loc"]) or unknown(root, place)
     if kind == "missing":
         return f"{dotted(place)} is missing; it must be {expected(at(root, place))}."
     if kind == "value_error":

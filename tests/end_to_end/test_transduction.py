@@ -10,7 +10,8 @@ from heedful.text import Tokenizer
 
 SOUNDS = {"a": "aː˥", "e": "ə", "k": "k", "h": "t͡ʃ", "n": "n"}
 SMALL = "--model.d_embedding 16 --model.d_hidden 16 --model.d_attention 16 --model.d_readout 16 --training.steps 4 "
-SMALL += "--training.schedule.warmup 2 --training.validate_every 4 --training.threads 1 --search.beam 2 --data.name none"
+SMALL += "--training.schedule.warmup 2 --training.validate_every 4 --training.threads 1 --search.beam 2 "
+SMALL += "--data.name none"
 
 
 def write_words(path: Path, count: int) -> None:

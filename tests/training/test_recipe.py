@@ -230,6 +230,8 @@ def test_a_mistake_in_an_inline_table_is_told_with_the_line_of_the_table(recipe_
     [
         (("training.stesp", "3"), "--training.stesp: there is no setting training.stesp; did you mean training.steps?"),
         (("steps", "3"), "--steps: there is no setting steps; did you mean training.steps?"),
+        (("model.cell", "lstm"), "--model.cell: transformer has no setting model.cell; it has d_model, d_ff, heads, "),
+        (("model.layers", "2"), "transformer has no setting model.layers; did you mean model.encoder_layers?"),
         (("training.steps", "many"), '--training.steps: training.steps is "many", but must be a whole number.'),
         (("training.steps.x", "3"), "--training.steps.x: there is no setting training.steps.x"),
         (("data.train.3.source", "a"), "--data.train.3.source: there is no data.train.0 yet"),
