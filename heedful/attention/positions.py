@@ -89,7 +89,9 @@ def _turned(vectors: Tensor, cosine: Tensor, sine: Tensor, layout: Layout) -> Te
     if layout == "interleaved" and vectors.device.type == "cpu":
         # A pair is a complex number: one pass over memory forth and one back, and no step of two.
         pairs = vectors.unflatten(-1, (-1, 2))
-        if any(place % 2 for place in (pairs.storage_offset(), *pairs.stride()[:-1])):
+        if pairs.stride(-1) != 1 or any(
+            place % 2 for place in (pairs.storage_offset(), *pairs.stride()[:-1])
+        ):
             pairs = pairs.contiguous()
         return torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cosine, sine)).flatten(-2)
     if layout == "interleaved":

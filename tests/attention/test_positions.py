@@ -78,6 +78,7 @@ def matrix_of_rotation(position: float, width: int) -> torch.Tensor:
         lambda x: x[..., :6],  # of an odd width
         lambda x: x.transpose(1, 2).contiguous().transpose(1, 2)[..., 2:8],  # as heads lie
         lambda x: x.mT.contiguous().mT[..., :6],  # coordinates far apart
+        lambda x: torch.cat((x, x), 2).mT.contiguous().mT[:, :, ::2, :6],  # and by even steps
     ],
 )
 def test_rotation_turns_each_pair_by_its_own_angle(view):
