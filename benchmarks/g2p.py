@@ -1,6 +1,6 @@
 """Claim: one recipe reads words aloud in every language of SIGMORPHON 2021, at or below the official baselines.
 
-    python benchmarks/g2p.py --runs FOLDER [--recipe g2p-transformer] [--languages ady bul ...] [--seeds 1 2 3] [options of it]
+    python benchmarks/g2p.py --runs FOLDER [--recipe g2p-transformer] [--languages ady ...] [--seeds 1 2 3] [options]
     python benchmarks/g2p.py --runs FOLDER --only-table
 
 Calls `heedful train` for one language after the other, and one seed after the other, each in its own run,
