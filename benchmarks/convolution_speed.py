@@ -8,8 +8,9 @@ beside `torch.nn.functional.conv1d` on tensors (batch, width, length), as implem
 Models: one training step (forward, cross-entropy, backward, AdamW; dropout as in the recipes) over 2,048 tokens a side.
 The plain models are what one writes from the papers with `nn.Conv1d`, `torch.nn.utils.parametrizations.weight_norm`,
 `nn.Dropout`, `nn.LayerNorm`, softmax and matrix products, with the same parameters. Both sides are checked to give the
-same logits in evaluation. They alternate within one process; printed are the medians over the rounds (one to warm up)
-and the ratios taken within each round, with their spread. With one thread the processor's time is taken.
+same logits in evaluation, and both have the allocator and the library for products that `heedful train` sets. They
+alternate within one process; printed are the medians over the rounds (one to warm up) and the ratios taken within each
+round, with their spread. With one thread the processor's time is taken.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from heedful.layers.convolution import Convolution
 from heedful.layers.weight_normalization import WeightNormLinear
+from heedful.machine import prepare
 from heedful.models import ByteNet, ByteNetSettings, ConvS2S, ConvS2SSettings, SequenceToSequence
 from heedful.objectives.cross_entropy import smoothed_cross_entropy
 from heedful.text.special import PAD
@@ -241,7 +243,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="one layer and one length each, one round")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    prepare(options.threads)
     torch.manual_seed(0)
     rounds = 1 if options.quick else options.rounds
     print(
