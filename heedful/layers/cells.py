@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from heedful.attention.kernels import compiled
+from heedful.attention.kernels.second_derivatives import differentiably
 
 SOURCE = Path(__file__).with_name("cells.cpp")
 
@@ -79,7 +80,7 @@ class _Gru(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         inputs = x, u, bias, h = ctx.saved_tensors
         if torch.is_grad_enabled():  # someone wants gradients of gradients
-            return None, *_differentiably(plain_gru, ctx.needs_input_grad[1:], inputs, upstream)
+            return None, *differentiably(plain_gru, ctx.needs_input_grad[1:], inputs, upstream)
         of_x, of_u, of_h = torch.empty_like(x), torch.empty_like(u), torch.empty_like(h)
         of_bias = torch.empty_like(bias, dtype=torch.float32)
         made = of_x, of_u, of_h, of_bias
@@ -101,7 +102,7 @@ class _Lstm(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         inputs = x, u, c = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, *_differentiably(plain_lstm, ctx.needs_input_grad[1:], inputs, upstream)
+            return None, *differentiably(plain_lstm, ctx.needs_input_grad[1:], inputs, upstream)
         of_sum, of_c = torch.empty_like(x), torch.empty_like(c)
         given = (tensor.contiguous() for tensor in upstream)
         _call(ctx.library.lstm_back, (x, u, c, *given, of_sum, of_c), x, c)
@@ -119,14 +120,3 @@ def _call(
         ctypes.c_int64(state.shape[1]),
         ctypes.c_int64(min(torch.get_num_threads(), 1 + products.numel() // _THREAD)),
     )
-
-
-def _differentiably(
-    step: Callable[..., Tensor | tuple[Tensor, ...]],
-    wanted: tuple[bool, ...],
-    inputs: tuple[Tensor, ...],
-    upstream: tuple[Tensor, ...],
-) -> list[Tensor | None]:
-    chosen = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want]
-    gradients = iter(torch.autograd.grad(step(*inputs), chosen, upstream, create_graph=True))
-    return [next(gradients) if want else None for want in wanted]

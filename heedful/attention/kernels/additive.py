@@ -30,6 +30,7 @@ from torch import Tensor
 
 from heedful.attention.kernels import compiled
 from heedful.attention.kernels.additive_steps import additive_steps
+from heedful.attention.kernels.second_derivatives import differentiably
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -280,19 +281,10 @@ class _Pairs(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         query, key, v = ctx.saved_tensors
         if torch.is_grad_enabled():  # someone wants gradients of gradients
-            return None, *_differentiably(ctx.needs_input_grad[1:], (query, key, v), upstream[0])
+            return None, *differentiably(plain, ctx.needs_input_grad[1:], (query, key, v), upstream)
         of_query, of_key, of_v = torch.empty_like(query), torch.empty_like(key), torch.empty_like(v)
         with torch.autocast(query.device.type, enabled=False):
             for some, rows, keys, exponentials in _shares(query, key):
                 sums = ctx.loops.backward(rows, keys, upstream[0], exponentials)
                 of_query[..., some], of_key[..., some], of_v[some] = sums
         return None, of_query.mul_(v), of_key.mul_(v), of_v
-
-
-def _differentiably(
-    wanted: tuple[bool, ...], inputs: tuple[Tensor, ...], upstream: Tensor
-) -> list[Tensor | None]:
-    scores = plain(*inputs)
-    chosen = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want]
-    gradients = iter(torch.autograd.grad(scores, chosen, upstream, create_graph=True))
-    return [next(gradients) if want else None for want in wanted]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from heedful.attention.kernels import compiled
+from heedful.attention.kernels.second_derivatives import differentiably
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -59,14 +60,15 @@ class _Steps(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         inputs = query, key, v = ctx.saved_tensors
         if torch.is_grad_enabled():  # someone wants gradients of gradients
-            scores = torch.tanh(query.float().unsqueeze(-2) + key.float().unsqueeze(-3)) @ v
-            chosen = [x for x, want in zip(inputs, ctx.needs_input_grad[1:], strict=True) if want]
-            gradients = iter(torch.autograd.grad(scores, chosen, upstream, create_graph=True))
-            return None, *(next(gradients) if want else None for want in ctx.needs_input_grad[1:])
+            return None, *differentiably(_plain, ctx.needs_input_grad[1:], inputs, upstream)
         of_query, of_key = torch.empty_like(query), torch.empty_like(key)
         of_v = v.new_empty(len(query), len(v))
         _call(ctx.library, "backward", (query, key, v, upstream[0].contiguous(), of_query, of_key, of_v))
         return None, of_query, of_key, of_v.sum(0)
+
+
+def _plain(query: Tensor, key: Tensor, v: Tensor) -> Tensor:
+    return torch.tanh(query.float().unsqueeze(-2) + key.float().unsqueeze(-3)) @ v
 
 
 def _call(library: ctypes.CDLL, name: str, tensors: tuple[Tensor, ...]) -> None:

@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from heedful.attention.call import Call, repeat_heads
 from heedful.attention.kernels import compiled
 from heedful.attention.kernels.dropping import Draws
+from heedful.attention.kernels.second_derivatives import differentiably
 from heedful.attention.scores import ScaledDot
 
 SOURCE = Path(__file__).with_name("short.cpp")
@@ -109,7 +110,7 @@ class _Attended(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         if torch.is_grad_enabled():  # someone wants gradients of gradients
-            return None, *_differentiably(ctx, upstream[0]), None, None
+            return None, *_differentiably(ctx, upstream), None, None
         query, key, value, weights, _ = ctx.saved_tensors
         gradient = upstream[0].to(query.dtype)
         gradient = gradient if gradient.stride(-1) == 1 else gradient.contiguous()
@@ -121,16 +122,16 @@ class _Attended(torch.autograd.Function):
         return None, *gradients, None, None
 
 
-def _differentiably(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
-    query, key, value, _, blocked = ctx.saved_tensors
-    weights = _plain(query, repeat_heads(key, query.shape[1]), blocked)
-    if ctx.draws is not None:
-        weights = weights * ctx.draws.factors(weights)
-    attended = weights @ repeat_heads(value, query.shape[1])
-    wanted = ctx.needs_input_grad[1:4]
-    chosen = [tensor for tensor, want in zip((query, key, value), wanted, strict=True) if want]
-    gradients = iter(torch.autograd.grad(attended, chosen, upstream, create_graph=True))
-    return [next(gradients) if want else None for want in wanted]
+def _differentiably(ctx: Any, upstream: tuple[Tensor, ...]) -> list[Tensor | None]:
+    *inputs, _, blocked = ctx.saved_tensors
+
+    def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        weights = _plain(query, repeat_heads(key, query.shape[1]), blocked)
+        if ctx.draws is not None:
+            weights = weights * ctx.draws.factors(weights)
+        return weights @ repeat_heads(value, query.shape[1])
+
+    return differentiably(attended, ctx.needs_input_grad[1:4], inputs, upstream)
 
 
 def _plain(query: Tensor, key: Tensor, blocked: Tensor | None) -> Tensor:
