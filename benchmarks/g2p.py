@@ -17,12 +17,11 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+
+from trainings import evaluation, line, seconds, train
 
 BASELINES = {  # word error rate in percent: dev, test
     "eng_us": (45.13, 41.94), "arm_e": (4.5, 7.0), "bul": (8.3, 18.3), "dut": (10.8, 14.7), "geo": (0.0, 0.0),
@@ -39,22 +38,6 @@ def data_set(code: str, plain: bool) -> str:
 
     (language,) = (language for language in LANGUAGES if language.code == code)
     return f"sigmorphon2021-g2p-{code}" + ("-recombined" if language.size == "low" and not plain else "")
-
-
-def train(recipe: str, code: str, run: Path, seed: int, plain: bool, options: Sequence[str]) -> None:
-    """One run; what it took is added to FOLDER/LANGUAGE.SEED.seconds."""
-    if (run / "evaluation.json").exists():
-        return
-    command = [sys.executable, "-m", "heedful", "train", recipe, "--quiet", "--run", str(run)]
-    command += ["--data.name", data_set(code, plain), "--training.seed", str(seed), *options]
-    print("$ heedful", *command[3:], flush=True)
-    started = time.monotonic()
-    status = subprocess.run(command, check=False).returncode
-    taken = run.with_name(run.name + ".seconds")
-    before = float(taken.read_text()) if taken.exists() else 0.0
-    taken.write_text(str(before + time.monotonic() - started))
-    if status:
-        raise SystemExit(status)
 
 
 def together(runs: Sequence[Path], sources: list[str]) -> list[str]:
@@ -82,16 +65,13 @@ def row(code: str, runs: Sequence[Path]) -> dict[str, float | str]:
     from heedful.data.named import resolve
     from heedful.evaluation import corpus_score
 
-    scores = [
-        {s["name"]: s for s in json.loads((run / "evaluation.json").read_text())["test"]} for run in runs
-    ]
-    taken = [run.with_name(run.name + ".seconds") for run in runs]
+    scores = [evaluation(run)["test"] for run in runs]
     found: dict[str, float | str] = {
         "wer": scores[0]["wer"]["value"],
         "interval": f"{scores[0]['wer']['low']:.1f} to {scores[0]['wer']['high']:.1f}",
         "per": scores[0]["per"]["value"],
         "mean": fmean(score["wer"]["value"] for score in scores),
-        "minutes": fmean(float(file.read_text()) / 60 for file in taken if file.exists()),
+        "minutes": fmean(seconds(run) / 60 for run in runs),
     }
     if len(runs) > 1:
         kept = runs[0].with_name(f"{code}.together-{len(runs)}.json")
@@ -124,8 +104,7 @@ def table(found: dict[str, dict[str, float | str]]) -> None:
 
 
 def _line(name: str, values: Sequence[float | str], baseline: float) -> str:
-    cells = [value if isinstance(value, str) else f"{value:.2f}" for value in values]
-    return f"| {name} | {' | '.join(cells)} | {baseline:.2f} |"
+    return line([name, *(v if isinstance(v, str) else f"{v:.2f}" for v in values), f"{baseline:.2f}"])
 
 
 def main() -> None:
@@ -139,14 +118,14 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="no recombined words")
     parser.add_argument("--only-table", action="store_true", help="train nothing, show what is finished")
     options, rest = parser.parse_known_args()
-    options.runs.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, float | str]] = {}
     for code in options.languages:
         runs = [options.runs / f"{code}.{seed}" for seed in options.seeds]
         for run, seed in zip(runs, options.seeds, strict=True):
             if not options.only_table:
-                train(options.recipe, code, run, seed, options.plain, rest)
-        if finished := [run for run in runs if (run / "evaluation.json").exists()]:
+                name = data_set(code, options.plain)
+                train(options.recipe, run, "--data.name", name, "--training.seed", str(seed), *rest)
+        if finished := [run for run in runs if evaluation(run)]:
             found[code] = row(code, finished)
     print(f"\n{platform.platform()}, {os.cpu_count()} cores; heedful train {options.recipe} {' '.join(rest)}")
     table(found)
