@@ -16,68 +16,41 @@ gets that always gives all there is to see, and costs window / stride times as m
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from heedful.data.rows import RowBatch
 from heedful.data.token_stream import TokenStream
 from heedful.text.special import PAD, START
 
 
 @dataclass(frozen=True)
-class WindowBatch:
+class WindowBatch(RowBatch):
     """Windows of equal length.
 
     inputs: tokens (windows, length)
     reference: what follows each, (windows, length), PAD where nothing is to be predicted
     documents: which document of its window each token is of, (windows, length); None where no window has two, or where
         documents are not to be kept apart
+    starts: where in the stream the windows begin, (windows), for messages
     tokens: how many predictions the whole batch has that this is a part of
     epoch: how often all text had been seen before
-    starts: where in the stream the windows begin, for messages
     """
 
     inputs: Tensor
     reference: Tensor
     documents: Tensor | None
+    starts: Tensor
     tokens: int
     epoch: int
-    starts: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def to(self, device: str) -> Self:
-        """The same batch on a device."""
-        if device == "cpu":
-            return self
-        documents = None if self.documents is None else self.documents.to(device)
-        return type(self)(
-            self.inputs.to(device), self.reference.to(device), documents, self.tokens, self.epoch, self.starts
-        )
-
-    def split(self, parts: int) -> list[Self]:
-        """Cut it into at most so many parts."""
-        size = -(-len(self) // parts)
-        rows = [slice(first, first + size) for first in range(0, len(self), size)]
-        return [
-            type(self)(
-                self.inputs[each],
-                self.reference[each],
-                None if self.documents is None else self.documents[each],
-                self.tokens,
-                self.epoch,
-                self.starts[each],
-            )
-            for each in rows
-        ]
 
     def first(self, count: int) -> str:
         """Name its first windows."""
         length = self.inputs.shape[1]
-        return ", ".join(f"tokens {start:,} to {start + length:,}" for start in self.starts[:count])
+        return ", ".join(f"tokens {start:,} to {start + length:,}" for start in self.starts[:count].tolist())
 
 
 def windows(
@@ -110,9 +83,9 @@ def windows(
         torch.from_numpy(inputs.copy()),
         torch.from_numpy(reference),
         documents,
+        torch.tensor(starts),
         int((reference != PAD).sum()),
         epoch,
-        [int(start) for start in starts],
     )
 
 

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from heedful.data.documents import TextSettings
 from heedful.data.reading import WITHOUT_SPLIT, reading_set
+from heedful.data.rows import like_lengths
 from heedful.data.squad import Question, check_questions, folds, questions_table, read_squad
 from heedful.durable import write_text
 from heedful.errors import DataError
@@ -40,7 +41,6 @@ from heedful.tasks.asked_texts import Cut, ReadingBatch, batch, encode
 from heedful.tasks.face import Listener, Objective, Task, require_metric
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import TOKENIZER
-from heedful.tasks.rows import like_lengths
 from heedful.tasks.shuffled import ShuffledBatches
 from heedful.text.places import Pieces, words
 from heedful.text.tokenizer import Tokenizer

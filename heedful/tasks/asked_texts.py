@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from heedful.data.rows import RowBatch, padded
 from heedful.data.squad import Question
-from heedful.tasks.rows import RowBatch, padded
 from heedful.text.places import Pieces, Place, spaced, words
 from heedful.text.special import END, PAD, START
 

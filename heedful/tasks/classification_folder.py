@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from heedful.data.rows import like_lengths
 from heedful.errors import DataError, ModelFolderError
 from heedful.machine import resolve_device
 from heedful.models.classifier import Classifier, HeadSettings
 from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.settings import Settings
 from heedful.tasks.model_folder import TOKENIZER, ModelConfig, opened, read_model, write
-from heedful.tasks.rows import like_lengths
 from heedful.tasks.windows import Reading, Texts
 from heedful.text.tokenizer import Tokenizer
 

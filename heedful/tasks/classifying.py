@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heedful.tasks.rows import RowBatch, like_lengths
+from heedful.data.rows import RowBatch, like_lengths
 from heedful.tasks.shuffled import ShuffledBatches
 from heedful.tasks.windows import Texts
 

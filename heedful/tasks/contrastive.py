@@ -23,6 +23,7 @@ from torch import Tensor
 
 from heedful.data.corpus import CorpusSettings, read_pairs
 from heedful.data.documents import TextSettings, read_documents
+from heedful.data.rows import padded
 from heedful.durable import write_text
 from heedful.errors import DataError
 from heedful.evaluation import Score
@@ -38,7 +39,6 @@ from heedful.tasks.face import Listener, Objective, Task, require_metric
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import TOKENIZER
 from heedful.tasks.readers import of_encoder
-from heedful.tasks.rows import padded
 from heedful.tasks.shuffled import ShuffledBatches
 from heedful.text.special import END, PAD, START
 from heedful.text.tokenizer import Tokenizer

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from heedful.data import images, omniglot
 from heedful.data.images import ImageClasses, ImageFolderSettings
+from heedful.data.rows import RowBatch
 from heedful.durable import write_text
 from heedful.errors import DataError, RecipeError
 from heedful.evaluation import Score
@@ -29,7 +30,6 @@ from heedful.objectives import Loss, smoothed_cross_entropy
 from heedful.settings import Settings
 from heedful.tasks import few_shot_folder
 from heedful.tasks.face import Objective, Task, TaskSettings
-from heedful.tasks.rows import RowBatch
 
 NAMES = ("omniglot",)
 PARTS = ("train", "validation", "test")

@@ -26,9 +26,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from heedful.data.packing import TrainingWindows, WindowBatch
+from heedful.data.rows import RowBatch
 from heedful.data.token_stream import TokenStream
 from heedful.settings import Settings
-from heedful.tasks.rows import RowBatch
 from heedful.text.special import END, MASK, PAD, START
 from heedful.text.tokenizer import Tokenizer
 

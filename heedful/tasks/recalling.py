@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from heedful.data.babi import Fact, Question, normal, words
+from heedful.data.rows import RowBatch
 from heedful.errors import ModelFolderError
 from heedful.models.key_value_memory import KeyValueMemory, KeyValueMemorySettings
 from heedful.models.memn2n import MemN2N, MemN2NSettings
 from heedful.models.memories import Memories, MemoryModel
-from heedful.tasks.rows import RowBatch
 from heedful.text.special import PAD
 
 ModelSettings = MemN2NSettings | KeyValueMemorySettings

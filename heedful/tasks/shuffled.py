@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from heedful.tasks.rows import like_lengths
+from heedful.data.rows import like_lengths
 
 Made = TypeVar("Made")
 

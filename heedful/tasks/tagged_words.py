@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from heedful.data.conll import Tagged
-from heedful.tasks.rows import RowBatch, padded
+from heedful.data.rows import RowBatch, padded
 from heedful.text.places import Pieces, likely_spaced
 from heedful.text.special import END, PAD, START
 

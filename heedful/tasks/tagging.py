@@ -25,6 +25,7 @@ from heedful.data.conll import (
 )
 from heedful.data.documents import TextSettings
 from heedful.data.entities import WITHOUT_SPLIT, tagged_set
+from heedful.data.rows import like_lengths
 from heedful.durable import write_text
 from heedful.errors import DataError
 from heedful.evaluation import Score
@@ -37,7 +38,6 @@ from heedful.settings import Settings
 from heedful.tasks.face import Listener, Objective, Task, require_metric
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import TOKENIZER
-from heedful.tasks.rows import like_lengths
 from heedful.tasks.shuffled import ShuffledBatches
 from heedful.tasks.tagged_words import TaggingBatch, batch, encode
 from heedful.text.places import Pieces, likely_spaced

@@ -16,11 +16,11 @@ from pydantic import Field
 from torch import Tensor
 
 from heedful.data.conll import Tagged
+from heedful.data.rows import like_lengths
 from heedful.machine import resolve_device
 from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.models.tagger import Tagger
 from heedful.tasks.model_folder import TOKENIZER, ModelConfig, opened, read_model, read_tokenizer, write
-from heedful.tasks.rows import like_lengths
 from heedful.tasks.tagged_words import batch, encode
 from heedful.tasks.tagging import TaggerHead
 from heedful.text.places import Pieces, tokens
