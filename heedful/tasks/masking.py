@@ -16,9 +16,9 @@ the windows are cut elsewhere. With the next-sentence objective (task 2 of the p
 where B is what follows A, or half of the time comes from a random place; the cut is at a word.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from heedful.data.packing import TrainingWindows, WindowBatch
-from heedful.data.rows import RowBatch
 from heedful.data.token_stream import TokenStream
 from heedful.settings import Settings
 from heedful.text.special import END, MASK, PAD, START
@@ -59,37 +58,21 @@ class MaskingSettings(Settings):
 
 
 @dataclass(frozen=True)
-class MaskedBatch(RowBatch):
+class MaskedBatch(WindowBatch):
     """Windows with words to guess.
 
-    inputs: tokens (windows, length)
+    inputs: tokens (windows, length), some of them hidden
     reference: what is to be guessed, (windows, length), PAD where nothing is
-    documents: which document each token is of, (windows, length); None where they are not told apart
+    tokens, windows: how many guesses and windows the whole batch has that this is a part of
     segments: (windows, length), 0 for the first part of a window and 1 for the second; None without next sentences
     follows: (windows,), 0 where the second part follows the first and 1 where it does not; None without next sentences
-    tokens, windows: how many guesses and windows the whole batch has that this is a part of
-    epoch: how often all text had been seen before
-    starts: where in the stream the windows begin, for messages
+
+    documents, starts and epoch are those of the windows.
     """
 
-    inputs: Tensor
-    reference: Tensor
-    documents: Tensor | None
+    windows: int
     segments: Tensor | None
     follows: Tensor | None
-    tokens: int
-    windows: int
-    epoch: int
-    starts: Sequence[int]
-
-    def rows(self, which: slice) -> Self:
-        """Some of its windows."""
-        return replace(super().rows(which), starts=self.starts[which])
-
-    def first(self, count: int) -> str:
-        """Name its first windows."""
-        length = self.inputs.shape[1]
-        return ", ".join(f"tokens {start:,} to {start + length:,}" for start in self.starts[:count])
 
 
 class Masking:
@@ -106,7 +89,7 @@ class Masking:
     def of(self, windows: WindowBatch) -> MaskedBatch:
         """Mask windows. Of those for evaluation only what counts there is asked for."""
         inputs, epoch = windows.inputs.numpy().copy(), windows.epoch
-        places = np.asarray(windows.starts, dtype=np.int64)[:, None] + np.arange(inputs.shape[1])
+        places = windows.starts.numpy()[:, None] + np.arange(inputs.shape[1])
         counts = np.zeros(inputs.shape, dtype=bool)
         # A token counts where its window tells the token before it to predict it.
         counts[:, 1:] = (windows.reference.numpy() != PAD)[:, :-1]
@@ -121,12 +104,12 @@ class Masking:
             torch.from_numpy(masked),
             torch.from_numpy(reference),
             documents,
+            windows.starts,
+            max(1, int((reference != PAD).sum())),
+            epoch,
+            len(inputs),
             segments,
             follows,
-            max(1, int((reference != PAD).sum())),
-            len(inputs),
-            epoch,
-            windows.starts,
         )
 
     def _mask(
