@@ -85,12 +85,13 @@ def cores() -> int:
 
 
 def native_bfloat16(device: str) -> bool:
-    """Whether `device` ("cpu" or "cuda") multiplies bfloat16 matrices natively, and so faster than those of float32."""
+    """Whether `device` ("cpu", "cuda:1", ...) multiplies bfloat16 matrices natively, and so faster than float32."""
     import torch
 
-    if device == "cuda":
+    kind = device.split(":")[0]
+    if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device == "cpu":
+    if kind == "cpu":
         has = torch.cpu.get_capabilities()
         # Intel's AVX-512 alone, as virtual machines give it without AMX, multiplies bfloat16 half as fast as float32.
         wide = has.get("avx512_bf16", False) and not str(has.get("cpu_name", "")).startswith("Intel")

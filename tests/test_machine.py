@@ -56,3 +56,8 @@ def test_products_of_float32_stay_in_float32(monkeypatch, rounds):
         assert torch.allclose((x @ x.mT).double(), x.double() @ x.double().mT, atol=1e-3)
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_a_gpu_of_any_number_is_asked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert resolve_precision("auto", "cuda") == resolve_precision("auto", "cuda:1") == "bfloat16"

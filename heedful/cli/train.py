@@ -129,7 +129,7 @@ def train_in(run: "Run", recipe: "Recipe", progress: "Progress") -> None:
         prepare(recipe.training.threads)
         task = task_of(recipe.task)(recipe, run.data, progress)
         # What a metric lacks is told now, not after the training.
-        task.check_metrics({*recipe.metrics, recipe.training.metric} - {"loss"})
+        task.check_metrics(recipe.needed_metrics())
         task.prepare()
         outcome = Trainer(recipe.training, task, run, progress).train()
         if outcome.signal is not None:

@@ -98,7 +98,8 @@ def _sentences(lines: Iterable[tuple[str, str]]) -> Iterator[list[_Line]]:
 
 
 def _line(place: str, line: str, document: int) -> _Line:
-    columns = line.split("\t") if "\t" in line else line.split()
+    # Only at plain spaces: a token may hold others, such as the one in 10\u00a0000.
+    columns = line.split("\t") if "\t" in line else [part for part in line.split(" ") if part]
     if len(columns) < 2:
         raise DataError(
             f"{place}: {line.strip()!r} has no tag. A line is a token and its tag, with a tab or a space between."

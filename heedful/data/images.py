@@ -16,8 +16,8 @@ import io
 import json
 import re
 import zipfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -132,18 +132,25 @@ def read(settings: ImageFolderSettings, part: str, least: int) -> tuple[ImageCla
     unwanted = _listed(settings.without) or set()
     classes: dict[str, list[NDArray[np.uint8]]] = {}
     seen: dict[bytes, str] = {}
-    for name, file, content in _files(settings.folders):
-        if (chosen is not None and name not in chosen) or name in unwanted:
-            continue
-        try:
-            image = decode(content, settings.ink)
-        except ValueError as error:
-            found.note("cannot be read, left out", [f"{file} ({error})"])
-            continue
-        classes.setdefault(name, []).append(image)
-        digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
-        if (before := seen.setdefault(digest, file)) != file:
-            found.note("the same as another", [f"{file} = {before}"])
+    folders: dict[str, dict[Path, None]] = {}
+    for folder in settings.folders:
+        for name, file, content in list_images(folder):
+            if (chosen is not None and name not in chosen) or name in unwanted:
+                continue
+            folders.setdefault(name, {})[folder] = None
+            try:
+                image = decode(content, settings.ink)
+            except ValueError as error:
+                found.note("cannot be read, left out", [f"{file} ({error})"])
+                continue
+            classes.setdefault(name, []).append(image)
+            digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
+            if (before := seen.setdefault(digest, file)) != file:
+                found.note("the same as another", [f"{file} = {before}"])
+    found.note(
+        "of several folders, taken for one",
+        [f"{name} ({', '.join(map(str, of))})" for name, of in folders.items() if len(of) > 1],
+    )
     if chosen is not None and (missing := sorted(chosen - unwanted - set(classes))):
         raise DataError(
             f"{settings.classes} names {len(missing)} classes that are not in {', '.join(map(str, settings.folders))}: "
@@ -204,7 +211,7 @@ def decode(content: bytes, ink: Ink = "dark") -> NDArray[np.uint8]:
     try:
         with image_module.open(io.BytesIO(content)) as file:
             paper = "white" if ink == "dark" else "black"
-            image = file.convert("RGBA")
+            image = _eight_bits(file).convert("RGBA")
             side = max(image.size)
             square = image_module.new("RGBA", (side, side), paper)
             square.alpha_composite(image, ((side - image.width) // 2, (side - image.height) // 2))
@@ -215,43 +222,40 @@ def decode(content: bytes, ink: Ink = "dark") -> NDArray[np.uint8]:
     return 255 - grey if ink == "dark" else grey
 
 
-def list_images(folders: Sequence[Path]) -> Iterator[tuple[str, str, bytes]]:
-    """Give class, name for people and content of every image file, in order. Raises DataError."""
-    return _files(folders)
+def _eight_bits(image: Any) -> Any:
+    """An image of one byte a channel; Pillow's own conversion cuts larger numbers off."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return _pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"its numbers are of Pillow's mode {image.mode}, without a scale: save it with 8 bits"
+        )
+    return image
 
 
-def _files(folders: Sequence[Path]) -> Iterator[tuple[str, str, bytes]]:
-    for folder in folders:
-        files = _zipped(folder) if folder.is_file() else _unpacked(folder)
-        if not files:
-            raise DataError(
-                f"There is no image in {folder}; those that can be read end in {', '.join(sorted(_SUFFIXES))}."
-            )
-        # An archive's outermost folder, which all have in common, says nothing of the class.
-        parents = [Path(name).parent.parts for name in files]
-        common = 0
-        while all(len(parts) > common + 1 for parts in parents) and len({p[common] for p in parents}) == 1:
-            common += 1
-        try:
-            with zipfile.ZipFile(folder) if folder.is_file() else _Nothing() as archive:
-                for name in files:
-                    own = "/".join(Path(name).parent.parts[common:])
-                    if isinstance(archive, zipfile.ZipFile):
-                        yield own, f"{folder}:{name}", archive.read(name)
-                    else:
-                        yield own, str(folder / name), (folder / name).read_bytes()
-        except (OSError, zipfile.BadZipFile) as error:
-            raise DataError(f"{folder} cannot be read: {error}.") from error
-
-
-class _Nothing:
-    """The archive that a folder is not in."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
+def list_images(folder: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Give class, name for people and content of every image in a folder or an archive, in order. Raises DataError."""
+    zipped = folder.is_file()
+    files = _zipped(folder) if zipped else _unpacked(folder)
+    if not files:
+        raise DataError(
+            f"There is no image in {folder}; those that can be read end in {', '.join(sorted(_SUFFIXES))}."
+        )
+    # An archive's outermost folders, which all have in common, say nothing of the class.
+    parents = [Path(name).parent.parts for name in files] if zipped else []
+    common = 0
+    while all(len(parts) > common + 1 for parts in parents) and len({p[common] for p in parents}) == 1:
+        common += 1
+    try:
+        with zipfile.ZipFile(folder) if zipped else nullcontext() as archive:
+            for name in files:
+                own = "/".join(Path(name).parent.parts[common:])
+                if archive is None:
+                    yield own, str(folder / name), (folder / name).read_bytes()
+                else:
+                    yield own, f"{folder}:{name}", archive.read(name)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{folder} cannot be read: {error}.") from error
 
 
 def _zipped(path: Path) -> list[str]:
@@ -288,8 +292,7 @@ def _listed(path: Path | None) -> set[str] | None:
     """The classes that a file names: rotations of one are one."""
     if path is None:
         return None
-    lines = Counter(_ROTATION.sub("", line.strip()) for line in read_lines(path) if line.strip())
-    return set(lines)
+    return {_ROTATION.sub("", line.strip()) for line in read_lines(path) if line.strip()}
 
 
 def _pillow() -> Any:

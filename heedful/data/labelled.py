@@ -11,7 +11,7 @@ Every mistake is named by file and line; nothing is skipped: an example that can
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -227,7 +227,7 @@ def _lines(path: Path) -> Iterator[Labelled]:
 
 
 def _folders(path: Path) -> Iterator[Labelled]:
-    for name, content in _texts(path):
+    for label, name, content in _texts(path):
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -235,19 +235,36 @@ def _folders(path: Path) -> Iterator[Labelled]:
                 f"{path}, {name} is not UTF-8 (byte {error.start + 1}); convert it first, for example: "
                 "iconv -f ISO-8859-1 -t UTF-8."
             ) from error
-        yield Labelled(text, None, Path(name).parent.name, f"{path}, {name}")
+        if "\0" in text:
+            raise DataError(f"{path}, {name} holds a zero byte; it is no text.")
+        yield Labelled(text, None, label, f"{path}, {name}")
 
 
-def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every text file, in order."""
+def _texts(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Label, name and content of every text file, in order; what macOS adds to archives and hidden files are none."""
     try:
         if path.is_dir():
-            for file in sorted(path.glob("*/**/*.txt")):
-                yield file.relative_to(path).as_posix(), file.read_bytes()
+            for name in _of_texts(file.relative_to(path).as_posix() for file in path.rglob("*.txt")):
+                if len(parts := Path(name).parts) > 1:
+                    yield parts[0], name, (path / name).read_bytes()
             return
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if name.endswith(".txt") and "/" in name:
-                    yield name, archive.read(name)
+            names = _of_texts(archive.namelist())
+            # An archive's outermost folders, which all have in common, are no labels.
+            parts = [Path(name).parts for name in names]
+            while len({each[0] for each in parts}) == 1 and any(len(each) > 2 for each in parts):
+                parts = [each[1:] for each in parts]
+            for name, each in zip(names, parts, strict=True):
+                if len(each) > 1:
+                    yield each[0], name, archive.read(name)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as a folder or a .zip of texts: {error}.") from error
+
+
+def _of_texts(names: Iterable[str]) -> list[str]:
+    return sorted(
+        name
+        for name in names
+        if name.endswith(".txt")
+        and not any(part.startswith(".") or part == "__MACOSX" for part in Path(name).parts)
+    )

@@ -93,7 +93,7 @@ class ByteNet(SequenceToSequence):
 
     def unfolded(self, lengths: Tensor) -> Tensor:
         """|s| -> t^ = a |s| + b, rounded down, but at least |s|: integers of any shape."""
-        estimate = (self.settings.unfold_factor * lengths + self.settings.unfold_add + 1e-9).floor()
+        estimate = (self.settings.unfold_factor * lengths.double() + self.settings.unfold_add + 1e-9).floor()
         return estimate.to(lengths.dtype).maximum(lengths)
 
     def source_attention(self) -> list[str]:

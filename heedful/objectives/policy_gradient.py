@@ -58,7 +58,7 @@ def policy_gradient(
     chosen = log_policy.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
     advantage = advantages(rewards, values.detach(), discount, trace)
     returns = advantage + values.detach()
-    normalised = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
+    normalised = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-6)
     entropy = -(log_policy.exp() * log_policy).sum()
     error = (values - returns).square().sum() / 2
     loss = -(normalised * chosen).sum() + value_weight * error - entropy_weight * entropy

@@ -52,6 +52,7 @@ class WorldData(Settings):
 class ActingSettings(TaskSettings):
     """A recipe's part for this task."""
 
+    has_validation_loss = False
     task: Literal["bandits"] = Field(default="bandits", description="what the model is for")
     data: WorldData = Field(default=WorldData(), description="the worlds")
     model: PolicySnailSettings = Field(default=PolicySnailSettings(), description="the network")

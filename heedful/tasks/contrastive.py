@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ from heedful.text.special import END, PAD, START
 from heedful.text.tokenizer import Tokenizer
 
 Pair = tuple[str, str]
+_Held = TypeVar("_Held")
 # Whether a lower value is better.
 METRICS = {"accuracy": False, "alignment": True, "uniformity": True}
 _FROM_TRAIN = 500  # texts that are held out where there are no validation data, at most
@@ -72,6 +73,7 @@ class ContrastiveData(Settings):
 class ContrastiveSettings(FineTuningSettings):
     """What the task needs of a recipe."""
 
+    has_validation_loss = False
     task: Literal["contrastive"] = Field(default="contrastive", description="what the model is for")
     data: ContrastiveData
     pooling: TextPooling = Field(default="mean", description="mean of all tokens, cls (the first), last")
@@ -220,25 +222,30 @@ class Contrastive(Task):
         if data.train is not None:
             found = [document.text.replace("\n", " ") for document in read_documents(data.train)]
             texts = list(dict.fromkeys(found))  # a text that comes twice would be its own negative
-            train, held = _parted([(text, text) for text in texts])
-            held = [halves for text, _ in held if (halves := _halves(text)) is not None]
-            repeated = len(found) - len(texts)
+            able = [text for text in texts if _halves(text) is not None]
+            out = dict.fromkeys(_held_out(able))
+            train = [(text, text) for text in texts if text not in out]
+            held = [halves for text in out if (halves := _halves(text)) is not None]
+            repeated, empty = len(found) - len(texts), 0
         else:
             assert data.pairs is not None  # noqa: S101 -- one of the two
-            found = [pair for pair in read_pairs(data.pairs) if pair[0].strip() and pair[1].strip()]
+            read = list(read_pairs(data.pairs))
+            found = [pair for pair in read if pair[0].strip() and pair[1].strip()]
             distinct = list(dict.fromkeys(found))
-            repeated = len(found) - len(distinct)
-            train, held = (distinct, []) if data.validation is not None else _parted(distinct)
+            repeated, empty = len(found) - len(distinct), len(read) - len(found)
+            held = [] if data.validation is not None else _held_out(distinct)
+            out = set(held)
+            train = [pair for pair in distinct if pair not in out]
         validation = held if data.validation is None else list(read_pairs(data.validation))
         if len(train) < 2 or len(validation) < 2:
             raise DataError(
                 f"There are {len(train)} texts to train on and {len(validation)} pairs to validate with; two of both "
                 "are the least that can be told apart."
             )
-        told = {"texts": len(train), "validation": len(validation), "repeated": repeated}
+        told = {"texts": len(train), "validation": len(validation), "repeated": repeated, "empty": empty}
         self.listener.say(
-            f"{len(train):,} texts to train on, {len(validation):,} pairs to validate with; {repeated:,} that were "
-            "there already are left out."
+            f"{len(train):,} texts to train on, {len(validation):,} pairs to validate with; left out are "
+            f"{repeated:,} that were there already and {empty:,} pairs with an empty side."
         )
         self.settings.tokenizer_of(text for pair in train for text in pair).save(self.folder / TOKENIZER)
         for name, pairs in (("train", train), ("validation", validation)):
@@ -291,12 +298,10 @@ def _right(anchors: np.ndarray, partners: np.ndarray) -> np.ndarray:
     return places[:, 0] == np.arange(len(anchors))
 
 
-def _parted(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Hold out a tenth, the same one always."""
-    order = np.random.default_rng(SEED).permutation(len(pairs)).tolist()
-    count = min(_FROM_TRAIN, len(pairs) // 10)
-    out = set(order[:count])
-    return [pair for row, pair in enumerate(pairs) if row not in out], [pairs[row] for row in sorted(out)]
+def _held_out(examples: Sequence[_Held]) -> list[_Held]:
+    """A tenth of them, the same one always."""
+    order = np.random.default_rng(SEED).permutation(len(examples))
+    return [examples[row] for row in sorted(order[: min(_FROM_TRAIN, len(examples) // 10)].tolist())]
 
 
 def _halves(text: str) -> Pair | None:

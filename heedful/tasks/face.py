@@ -46,7 +46,10 @@ class TaskSettings(Settings):
     task: its name, as recipes and model folders know it
     data, model: settings of its own
     metrics: what the model is scored with at the end
+    has_validation_loss: whether a trained model can be told by its loss on validation data
     """
+
+    has_validation_loss: ClassVar[bool] = True
 
     task: Any
     data: Any

@@ -127,7 +127,7 @@ class Namer:
         if isinstance(examples, Mapping):
             return [(name, self._image(Path(path))) for name, paths in examples.items() for path in paths]
         shown: list[tuple[str, np.ndarray]] = []
-        for name, file, content in images.list_images([Path(examples)]):
+        for name, file, content in images.list_images(Path(examples)):
             try:
                 shown.append((name, images.decode(content, self.ink)))
             except ValueError as error:

@@ -37,7 +37,9 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints, earliest first."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-????????"))
+        return sorted(
+            int(path.name.removeprefix("step-")) for path in self.folder.glob("step-" + 8 * "[0-9]")
+        )
 
     def write(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write the checkpoint of `step`; `TrainingError` when the disk does not take it."""
@@ -50,9 +52,6 @@ class Checkpoints:
             (unfinished / STATE).write_text(json.dumps(state), encoding="utf-8")
             for file in unfinished.iterdir():
                 flush(file)
-            if self.path(step).exists():
-                # The same step written again, after a resume: the same numbers.
-                shutil.rmtree(self.path(step))
             unfinished.rename(self.path(step))
             flush(self.folder)
         except (OSError, SafetensorError) as error:

@@ -8,9 +8,10 @@ orthogonal matrix that is nearest to it, so that an update changes all direction
     W <- W - rate (0.2 sqrt(max(rows, columns)) X + decay W)
 
 The last line is that of Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2, equation 4: updates are then
-as large as AdamW's, so that its rate and weight decay serve both. AdamW updates embeddings, the output layer, biases,
-norms and tables of relative positions. Unlike `torch.optim.Muon`, which multiplies in bfloat16 on every machine, this
-one does so only where it is native, and takes W^Q, W^K and W^V for three matrices although they lie in one tensor.
+as large as AdamW's, so that its rate and weight decay serve both. AdamW updates all else: embeddings, output layers,
+biases, norms, tables of relative positions, convolutions, scores, and what a recurrent cell makes of its own state.
+Unlike `torch.optim.Muon`, which multiplies in bfloat16 on every machine, this one does so only where it is native, and
+takes W^Q, W^K and W^V for three matrices although they lie in one tensor.
 
 When a model is fine-tuned, its lower layers can learn more slowly (Howard and Ruder 2018, "Universal Language Model
 Fine-tuning for Text Classification", section 3.2): layer l of L learns with rate * layer_decay^(L - l).
@@ -33,6 +34,8 @@ from heedful.training.settings import TrainingSettings
 # Jordan et al. 2024: small singular values grow fastest with these, and all end within some 0.3 of one.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
+# What a model's layers are called that give logits and numbers, not hidden vectors.
+_OUTPUTS = ("output", "policy", "value", "next_sentence")
 # Numbers of the matrices that are multiplied as one batch: on a CPU more than its cache holds gain nothing.
 STACKED = {"cpu": 2**17, "cuda": 2**24}
 
@@ -88,7 +91,8 @@ class Optimizer:
 def make_optimizer(model: nn.Module, settings: TrainingSettings, precision: str) -> Optimizer:
     """Give the optimizer of a training whose precision is "float32" or "bfloat16".
 
-    Raises RecipeError for a decay over layers where the model does not tell which layer a weight is of.
+    Raises RecipeError for a decay over layers where the model does not tell which layer a weight is of, and for Muon
+    where there is nothing for it to update.
     """
     shares = layer_shares(model, settings.layer_decay)
     if settings.optimizer == "sgd":
@@ -104,6 +108,11 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, precision: str)
             ),
         )
     matrices = hidden_matrices(model) if settings.optimizer == "muon" else {}
+    if settings.optimizer == "muon" and not matrices:
+        raise RecipeError(
+            "training.optimizer is muon, which is for matrices between hidden vectors, and this model has none: "
+            "choose adamw."
+        )
     adamw = torch.optim.AdamW(
         _groups((parameter for parameter in model.parameters() if parameter not in matrices), shares),
         lr=1.0,
@@ -147,6 +156,7 @@ def _groups(parameters: Iterable[nn.Parameter], shares: Mapping[Tensor, float]) 
 def hidden_matrices(model: nn.Module) -> dict[Tensor, Sequence[int]]:
     """Give the weights between hidden vectors, and the rows of each of the matrices that lie in one below the other."""
     matrices: dict[Tensor, Sequence[int]] = {}
+    outputs = [getattr(model, name, None) for name in _OUTPUTS]
     for module in model.modules():
         if isinstance(module, MultiHeadAttention):
             matrices[module.in_weight] = module.split
@@ -154,7 +164,7 @@ def hidden_matrices(model: nn.Module) -> dict[Tensor, Sequence[int]]:
             matrices[module.inner.weight] = (module.outer.in_features,) * 2
         elif (
             isinstance(module, nn.Linear)
-            and module is not getattr(model, "output", None)
+            and all(module is not output for output in outputs)
             and isinstance(module._parameters.get("weight"), nn.Parameter)  # and not made of others
         ):
             matrices.setdefault(module.weight, (module.out_features,))

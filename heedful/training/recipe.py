@@ -51,10 +51,15 @@ class Recipe(TaskSettings):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         try:
-            for name in {*self.metrics, self.training.metric} - {"loss"}:
+            for name in self.needed_metrics():
                 self.lower_is_better(name)
         except RecipeError as error:
             raise ValueError(str(error)) from None
+        if self.training.metric == "loss" and not self.has_validation_loss:
+            raise ValueError(
+                f"training.metric is loss, and {self.task} has none in validation: choose a metric, such as "
+                f"{self.metrics[0]}"
+            )
         if self.training.schedule.kind == "noam" and not hasattr(self.model, "d_model"):
             raise ValueError(
                 "training.schedule.kind is noam, which goes by model.d_model, but this model has none: choose another, "
@@ -62,6 +67,10 @@ class Recipe(TaskSettings):
             )
         self.check(self.training)
         return self
+
+    def needed_metrics(self) -> set[str]:
+        """What the model is scored with, in validation and at the end; the loss is no metric."""
+        return {*self.metrics} | ({self.training.metric} - {"loss"})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, between processes of one training: the class is made from the name of the task."""

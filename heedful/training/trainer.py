@@ -5,6 +5,7 @@ so a run that is killed while validating validates again. After a resume the log
 checkpoint, and weights and log then grow exactly as they would have without the interruption.
 """
 
+import math
 import random
 import signal
 import time
@@ -186,13 +187,17 @@ class Trainer:
         self.validation_due = False
 
     def _score(self, metric: str, loss: float | None) -> float:
-        if metric != "loss":
-            return self.task.validate(self.model, metric)
-        if loss is None:
+        score = loss if metric == "loss" else self.task.validate(self.model, metric)
+        if score is None:
             raise TrainingError(
-                "This task has no validation loss; set training.metric to one of its metrics."
+                "The validation data hold nothing to predict, so that there is no loss to compare by."
             )
-        return loss
+        if math.isnan(score):
+            raise TrainingError(
+                f"The {metric} of the validation at step {self.done:,} is not a number, which no model can be best by. "
+                "If the loss grew before, begin a new run with a lower training.schedule.rate."
+            )
+        return score
 
     @torch.no_grad()
     def _validation_loss(self) -> float | None:

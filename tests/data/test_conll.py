@@ -49,6 +49,11 @@ def test_at_tabs_a_token_may_hold_a_space():
     assert sentence.tokens == ("New York", " ", "#")
 
 
+def test_a_space_that_does_not_break_is_part_of_the_token():
+    (sentence,) = parse("10\u00a0000  B-QUANTITY\nkm I-QUANTITY")
+    assert sentence.tokens == ("10\u00a0000", "km")
+
+
 def test_iob1_becomes_iob2_and_is_not_odd():
     (sentence,) = parse("The I-ORG\nMad I-ORG\nCapsule B-ORG\n. O")
     assert sentence.tags == ("B-ORG", "I-ORG", "B-ORG", "O")

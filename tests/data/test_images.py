@@ -95,6 +95,29 @@ def test_what_is_wrong_is_counted_and_named(folder):
     assert same == f"{folder}/latin/c/0.png = {folder}/latin/a/0.png"
 
 
+def test_a_folder_that_holds_one_folder_is_part_of_the_name(folder):
+    for name in ("a", "b"):
+        for image in (folder / "latin" / name).iterdir():
+            image.unlink()
+    assert read(folder)[0].names == ("greek/a",)
+
+
+def test_one_class_of_two_folders_is_told(folder):
+    settings = ImageFolderSettings(folders=(folder / "latin", folder / "greek"))
+    classes, found = images.read(settings, "train", 1)
+    assert (classes.names, classes.counts.tolist()) == (("a", "b"), [6, 3])
+    assert found.findings["of several folders, taken for one"] == [f"a ({folder}/latin, {folder}/greek)"]
+
+
+def test_numbers_of_16_bits_are_scaled_and_those_without_a_scale_refused(tmp_path):
+    grey, ink = drawing(1)
+    Image.fromarray(grey.astype(np.uint16) * 256 + 7).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(images.decode((tmp_path / "deep.png").read_bytes()), ink)
+    Image.fromarray((grey / 255).astype(np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ValueError, match="mode F, without a scale: save it with 8 bits"):
+        images.decode((tmp_path / "float.tif").read_bytes())
+
+
 def test_what_two_splits_share_is_found(folder, tmp_path):
     train, test = read(folder), images.read(ImageFolderSettings(folders=(folder,)), "test", 1)
     found = {"train": train[1], "test": test[1]}

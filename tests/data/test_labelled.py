@@ -56,6 +56,22 @@ def test_the_other_formats(tmp_path):
     assert read(folder=tmp_path / "a.zip") == sorted(BOTH)
 
 
+def test_the_outermost_folder_is_the_label_and_what_macos_adds_is_left_out(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("reviews/readme.txt", "What these are.")
+        archive.writestr("__MACOSX/reviews/pos/._1.txt", "\0")
+        for text, _, label in BOTH:
+            archive.writestr(f"reviews/{label}/part/1.txt", text)
+            (tmp_path / "folder" / label / "part").mkdir(parents=True)
+            (tmp_path / "folder" / label / "part" / "1.txt").write_text(text)
+            (tmp_path / "folder" / label / ".1.txt").write_text("hidden")
+    assert read(folder=tmp_path / "a.zip") == sorted(BOTH)
+    assert read(folder=tmp_path / "folder") == sorted(BOTH)
+    (tmp_path / "folder" / "pos" / "2.txt").write_bytes(b"\0")
+    with pytest.raises(DataError, match=r"pos/2\.txt holds a zero byte"):
+        read(folder=tmp_path / "folder")
+
+
 def test_pairs_and_labels_that_are_numbers(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"a": "One.", "b": "Two.", "score": 4.5}\n')
     choices = {"text": "a", "second": "b", "label": "score"}

@@ -59,6 +59,10 @@ def test_the_source_is_unfolded_to_the_estimated_length():
     assert model.unfolded(lengths).tolist() == [0, 1, 6, 12, 120]
     assert small("bytenet: two longer than its source").unfolded(lengths).tolist() == [2, 3, 7, 12, 102]
     assert small("bytenet: no longer than its source").unfolded(lengths).tolist() == lengths.tolist()
+    tens = 10 * torch.arange(1, 50)
+    model.settings = model.settings.model_copy(update={"unfold_factor": 1.3})
+    assert torch.equal(model.unfolded(tens), 13 * tens // 10)  # 1.3 * 90 is below 117 in 32 bits
+    model = small("bytenet: the paper's")
     source = torch.tensor([[4, 5, 6, 7, 8, 9, 10, 4, 5, 2], [4, 5, 6, 7, 2, 0, 0, 0, 0, 0]])
     memory = model.encode(source)
     assert memory.shape == (2, 12, 8)

@@ -30,7 +30,7 @@ def test_the_loss_is_its_definition():
     choices = {"discount": 0.9, "trace": 0.8, "value_weight": 0.5, "entropy_weight": 0.1}
     given = policy_gradient(logits, values, actions, rewards, **choices)
     advantage = advantages(rewards, values.detach(), 0.9, 0.8)
-    mean, deviation = advantage.mean(), advantage.std()
+    mean, deviation = advantage.mean(), advantage.std(correction=0)
     policy = logits.softmax(-1)
     expected = torch.zeros((), dtype=torch.float64)
     for world in range(4):
@@ -57,3 +57,13 @@ def test_what_paid_more_becomes_more_likely():
     )
     result.loss.backward()
     assert bool((logits.grad[:, 0, 0] < 0).all())
+
+
+def test_one_action_alone_teaches_nothing_and_is_no_error():
+    logits = torch.zeros(1, 1, 2, requires_grad=True)
+    one = torch.ones(1, 1)
+    result = policy_gradient(
+        logits, 0 * one, one.long(), one, discount=1.0, trace=1.0, value_weight=0.0, entropy_weight=0.0
+    )
+    result.loss.backward()
+    assert not logits.grad.any()

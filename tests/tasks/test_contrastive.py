@@ -125,6 +125,17 @@ def test_a_text_is_halved_at_a_space_wherever_it_begins():
     assert _halves("  alone ") is None
 
 
+def test_no_text_is_lost_without_a_word(tmp_path, capsys):
+    texts, pairs = tmp_path / "texts.txt", tmp_path / "pairs.tsv"
+    texts.write_text("".join(f"word{n}\nfirst{n} second{n}\n" for n in range(50)))
+    made = task(tmp_path / "alone", {"train": {"text": [str(texts)], "documents": "line"}})
+    # A tenth of the fifty that have halves is held out; all others are learnt from.
+    assert str(made.listener[-1]).startswith("95 texts to train on, 5 pairs to validate with")
+    pairs.write_text("".join(f"one {n}\ttwo {n}\n" for n in range(60)) + "left\t\n\tright\n")
+    made = task(tmp_path / "pairs", {"pairs": {"pairs": str(pairs)}})
+    assert "0 that were there already and 2 pairs with an empty side" in str(made.listener[-1])
+
+
 def test_what_cannot_be_learnt_from_is_told(tmp_path):
     settings = ContrastiveSettings(data={"train": {"text": ["a"]}}, model={**MODEL, "dropout": 0.0})
     with pytest.raises(ValueError, match=r"model\.dropout is 0"):

@@ -21,11 +21,9 @@ def test_what_was_written_is_read(tmp_path):
     assert checkpoints.steps() == [7]
 
 
-def test_the_same_step_may_be_written_again(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
-    for value in (1.0, 2.0):
-        checkpoints.write(3, {"w": torch.full((2,), value)}, {})
-    assert checkpoints.read(3)[0]["w"].tolist() == [2.0, 2.0]
+def test_a_folder_of_another_name_is_no_checkpoint(tmp_path):
+    (tmp_path / "step-original").mkdir()
+    assert Checkpoints(tmp_path).steps() == []
 
 
 def test_what_a_kill_left_unfinished_is_no_checkpoint_and_goes(tmp_path):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from heedful.errors import RecipeError
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
 from heedful.models.encoder import Encoder, HeadedEncoder
-from heedful.models.encoder_only import EncoderOnlySettings
+from heedful.models.encoder_only import EncoderOnlySettings, EncoderOnlyTransformer
 from heedful.models.face import SequenceToSequence
 from heedful.models.transformer import Transformer, TransformerSettings
 from heedful.training import optimizer
@@ -285,3 +285,15 @@ def test_lower_layers_learn_more_slowly_by_the_decay(kind):
 def test_a_decay_over_layers_needs_a_model_that_tells_them():
     with pytest.raises(RecipeError, match="for models that are an encoder with a head: set it to 1"):
         make_optimizer(transformer(), TrainingSettings(layer_decay=0.9), "float32")
+
+
+def test_output_layers_of_any_name_are_adamws_and_a_model_without_matrices_is_refused():
+    model = EncoderOnlyTransformer(EncoderOnlySettings(**SHAPE, layers=1, segments=2, next_sentence=True), 20)
+    assert model.next_sentence is not None
+    assert model.next_sentence.weight not in hidden_matrices(model)
+    assert model.pooler is not None
+    assert model.pooler.weight in hidden_matrices(model)
+    with pytest.raises(
+        RecipeError, match=r"muon, which is for matrices between hidden vectors, and this model has none"
+    ):
+        make_optimizer(torch.nn.Embedding(3, 2), MUON, "float32")

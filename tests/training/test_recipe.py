@@ -248,6 +248,21 @@ def test_options_that_contradict_the_recipe_are_named(recipe_file):
     assert told.startswith("--search.n_best: search: n_best=9")
 
 
+def test_the_loss_is_no_metric_and_not_every_task_has_one():
+    assert read("dates", [("training.metric", "loss")]).training.metric == "loss"
+    with pytest.raises(RecipeError, match=r"no metric 'loss'"):
+        read("dates", [("metrics", "bleu,loss")])
+    for task in ("bandits", "contrastive"):
+        with pytest.raises(RecipeError, match=rf"training.metric is loss, and {task} has none in validation"):
+            read(
+                task,
+                [
+                    ("training.metric", "loss"),
+                    *([("data.train.text", "a.txt")] if task == "contrastive" else []),
+                ],
+            )
+
+
 def test_what_custom_lacks_is_told():
     with pytest.raises(RecipeError, match=r"no training data: give data.name, or data.train.source"):
         read("custom")

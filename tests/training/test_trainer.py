@@ -215,6 +215,12 @@ def test_only_what_is_better_is_saved(corpus, tmp_path, monkeypatch):
         assert told["trained"]["step"] == outcome.best_step
 
 
+def test_a_score_that_is_no_number_is_an_error(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(Translation, "validate", lambda *_: float("nan"))
+    with pytest.raises(TrainingError, match=r"chrf of the validation at step 1 is not a number"):
+        train(recipe(corpus, steps=2, validate_every=1, metric="chrf", schedule=STEADY), tmp_path)
+
+
 def test_patience_ends_a_run_and_stays_ended(corpus, tmp_path):
     settings = recipe(
         corpus, steps=1000, patience=1, schedule={"kind": "constant", "rate": 1e-9, "warmup": 0}
