@@ -8,13 +8,9 @@ WNUT 2017: Derczynski et al. 2017. WikiGold: Balasuriya et al. 2009. Broad Twitt
 come from the mirror, or from their public sources at a fixed commit (`heedful.data.fetch`).
 """
 
-from pathlib import Path
-from typing import NamedTuple
-
 from heedful.data.conll import Folds, folds, read_conll
-from heedful.data.fetch import Remote, fetch, find
-from heedful.data.prepare import concatenate
-from heedful.errors import DataError
+from heedful.data.fetch import Remote
+from heedful.data.prepare import compressed
 
 _WNUT = (
     "https://raw.githubusercontent.com/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603"
@@ -25,33 +21,25 @@ _JUAND = (
 )
 
 
-class _File(NamedTuple):
-    """Where a file comes from, and the SHA-256 of its text."""
-
-    path: str
-    url: str
-    checksum: str
-
-
-def _tweets(section: str, checksum: str) -> _File:
-    return _File(
+def _tweets(section: str, checksum: str) -> Remote:
+    return Remote(
         f"broad_twitter/{section}.conll", f"{_JUAND}/BTC/CONLL-format/data/{section}.conll", checksum
     )
 
 
 _SPLIT = {  # sets with a split of their own: train, validation, test
     "wnut17": (
-        _File(
+        Remote(
             "wnut17/train.conll",
             f"{_WNUT}/wnut17train.conll",
             "731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5",
         ),
-        _File(
+        Remote(
             "wnut17/dev.conll",
             f"{_WNUT}/emerging.dev.conll",
             "e053b752b8155113ca66e7db08af5f2f5f43ab993694e4774f1ec5bad42312d8",
         ),
-        _File(
+        Remote(
             "wnut17/test.conll",
             f"{_WNUT}/emerging.test.annotated",
             "2aa79b764e56ec9264a1b30fdd9b70195bd00ff400b62edd8f399d5f13c178f0",
@@ -60,7 +48,7 @@ _SPLIT = {  # sets with a split of their own: train, validation, test
 }
 _WHOLE = {  # sets without
     "wikigold": (
-        _File(
+        Remote(
             "wikigold/wikigold.conll",
             f"{_JUAND}/wikigold/CONLL-format/data/wikigold.conll.txt",
             "c797a64d0cf73ed058363f77671486bcfd413e70fda1726ad4a6ba624455225f",
@@ -87,16 +75,5 @@ def tagged_set(name: str, fold: int = 0, count: int = 5, progress: bool = True) 
     Raises DataError for files that cannot be had, or are not those of the source.
     """
     if name in _SPLIT:
-        return Folds(*(read_conll(_file(file, progress)) for file in _SPLIT[name]))
-    return folds([read_conll(_file(file, progress)) for file in _WHOLE[name]], fold, count)
-
-
-def _file(file: _File, progress: bool) -> Path:
-    path = f"{file.path}.gz"
-    found = find(path, file.checksum, of_content=True)
-    if found is None:
-        concatenate([fetch(Remote(file.path, file.url, file.checksum), progress)], path)
-        found = find(path, file.checksum, of_content=True)
-    if found is None:
-        raise DataError(f"{path} was fetched and is gone; does something clear the cache?")
-    return found
+        return Folds(*(read_conll(compressed(file, progress)) for file in _SPLIT[name]))
+    return folds([read_conll(compressed(file, progress)) for file in _WHOLE[name]], fold, count)

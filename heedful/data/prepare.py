@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from heedful.data.fetch import writing
+from heedful.data.fetch import Remote, fetch, find, writing
 from heedful.errors import DataError
 
 _CHUNK = 2**20
@@ -78,6 +78,22 @@ def concatenate(pieces: Sequence[Path], path: str) -> None:
         for piece in pieces:
             with piece.open("rb") as opened:
                 _copy(opened, file)
+
+
+def compressed(remote: Remote, progress: bool = True) -> Path:
+    """The file of a source as mirrors have it, `remote.path` with .gz; the checksum is of its text.
+
+    Raises DataError where it cannot be had, or is another file.
+    """
+    assert remote.checksum is not None  # noqa: S101 -- what is not known cannot be found
+    path = f"{remote.path}.gz"
+    found = find(path, remote.checksum, of_content=True)
+    if found is None:
+        concatenate([fetch(remote, progress)], path)
+        found = find(path, remote.checksum, of_content=True)
+    if found is None:
+        raise DataError(f"{path} was fetched and is gone; does something clear the cache?")
+    return found
 
 
 def extract(archive: Path, members: Mapping[str, str]) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heedful.data.corpus import read_lines
-from heedful.data.fetch import Remote, fetch, find, ways_out
-from heedful.data.prepare import concatenate
+from heedful.data.fetch import Remote, find, ways_out
+from heedful.data.prepare import compressed
 from heedful.data.squad import Question, folds, question, read_squad
 from heedful.errors import DataError
 
@@ -101,7 +101,7 @@ def reading_set(name: str, fold: int = 0, count: int = 5, progress: bool = True)
         language = part or "en"
         path = f"xquad/xquad.{language}.json"
         remote = Remote(path, f"{_XQUAD_URL}/xquad.{language}.json", _XQUAD[language])
-        train, validation, test = folds(read_squad(_file(remote, progress)), fold, count)
+        train, validation, test = folds(read_squad(compressed(remote, progress)), fold, count)
         return Reading(train, validation, {"test": test})
     if kind == "fairytale_qa":
         splits = {split: list(_fairytale(split)) for split in _FAIRYTALE}
@@ -123,7 +123,7 @@ def _subjqa(domain: str, place: int, progress: bool) -> list[Question]:
     split = ("train", "dev", "test")[place]
     path = f"subjqa/{domain}.{split}.csv"
     remote = Remote(path, f"{_SUBJQA_URL}/{domain}/splits/{split}.csv", _SUBJQA[domain][place])
-    return list(parse_subjqa(_file(remote, progress)))
+    return list(parse_subjqa(compressed(remote, progress)))
 
 
 def parse_subjqa(path: Path) -> Iterator[Question]:
@@ -193,15 +193,4 @@ def _mirrored(path: str, checksum: str) -> Path:
         raise DataError(
             f"{path} is not on this machine, and is published in another form only: {ways_out(path)}"
         )
-    return found
-
-
-def _file(remote: Remote, progress: bool) -> Path:
-    path = f"{remote.path}.gz"
-    found = find(path, remote.checksum, of_content=True)
-    if found is None:
-        concatenate([fetch(remote, progress)], path)
-        found = find(path, remote.checksum, of_content=True)
-    if found is None:
-        raise DataError(f"{path} was fetched and is gone; does something clear the cache?")
     return found
