@@ -3,7 +3,6 @@
 from heedful.evaluation.alignment_error import AlignmentError, GoldAlignment, alignment_error, read_gold
 from heedful.evaluation.metrics import METRICS, MetricKind, metric_kind
 from heedful.evaluation.scores import Comparison, Score, compare, corpus_score, evaluate, table
-from heedful.evaluation.settings import MetricSettings
 
 __all__ = [
     "METRICS",
@@ -11,7 +10,6 @@ __all__ = [
     "Comparison",
     "GoldAlignment",
     "MetricKind",
-    "MetricSettings",
     "Score",
     "alignment_error",
     "compare",

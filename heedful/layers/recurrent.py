@@ -40,7 +40,7 @@ class RecurrentCell(nn.Module):
     """One layer of a recurrent network.
 
     kind: which equations
-    d_input: width of what is read; 0 where another module makes all of W x + b
+    d_input: width of what is read
     """
 
     def __init__(self, kind: CellKind, d_input: int, d_hidden: int) -> None:

@@ -6,12 +6,11 @@ import random
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 from rich.console import Console
 from sacrebleu import BLEU, CHRF, TER
 
 from heedful.errors import DataError, RecipeError
-from heedful.evaluation import METRICS, MetricSettings, compare, corpus_score, evaluate, table
+from heedful.evaluation import METRICS, compare, corpus_score, evaluate, table
 from heedful.evaluation.confidence import bootstrap_values, interval, p_value
 
 
@@ -143,21 +142,6 @@ def test_a_string_is_not_a_corpus() -> None:
 def test_nothing_is_scored_when_one_of_the_metrics_is_unknown() -> None:
     with pytest.raises(RecipeError, match="did you mean 'ter'"):
         evaluate(["a"], ["a"], ("bleu", "terr"))
-
-
-def test_settings_are_the_arguments_of_evaluate() -> None:
-    hypotheses, references = corpus(20, noise=0.1)
-    settings = MetricSettings(metrics=("bleu-moses-lc", "exact-match"), resamples=100)
-    scores = evaluate(hypotheses, references, language="en", **settings.model_dump())
-    assert [score.name for score in scores] == ["bleu-moses-lc", "exact-match"]
-    assert MetricSettings().metrics == ("bleu", "chrf", "ter")
-
-
-def test_settings_refuse_an_unknown_metric_and_no_metric() -> None:
-    with pytest.raises(ValidationError, match="did you mean 'chrf'"):
-        MetricSettings(metrics=("chf",))
-    with pytest.raises(ValidationError, match="at least 1"):
-        MetricSettings(metrics=())
 
 
 def test_scores_go_to_json_and_to_a_table() -> None:
