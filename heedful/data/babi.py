@@ -271,9 +271,7 @@ def stories_table(sections: Sequence[Stories]) -> Table:
         table.add_row(section.part, f"{section.questions:,}")
         for finding in section.findings.values():
             share = f"{finding.count / section.questions:.1%}"
-            more = ", ..." if finding.count > len(finding.places) else ""
-            places = ", ".join(place.rsplit("/", 1)[-1] for place in finding.places) + more
-            table.add_row(f"  {finding.what}", f"{finding.count:,}", share, places)
+            table.add_row(f"  {finding.what}", f"{finding.count:,}", share, finding.first())
     return table
 
 

@@ -209,7 +209,5 @@ def tagged_table(sections: Sequence[Sentences]) -> Table:
         for kind, count in section.spans.items():
             table.add_row("", f"{count:,}", kind)
         for finding in section.findings.values():
-            more = ", ..." if finding.count > len(finding.places) else ""
-            places = ", ".join(place.rsplit("/", 1)[-1] for place in finding.places) + more
-            table.add_row("", f"{finding.count:,}", f"{finding.what}: {places}")
+            table.add_row("", f"{finding.count:,}", f"{finding.what}: {finding.first()}")
     return table

@@ -14,6 +14,11 @@ class Finding:
     count: int = 0
     places: list[str] = field(default_factory=list)
 
+    def first(self, short: bool = True) -> str:
+        """Where first, for people; short: files without their folders."""
+        places = [place.rsplit("/", 1)[-1] if short else place for place in self.places]
+        return ", ".join([*places, "..."] if self.count > len(places) > 0 else places)
+
 
 @dataclass
 class Section:
@@ -25,12 +30,13 @@ class Section:
     part: str
     findings: dict[str, Finding] = field(default_factory=dict, kw_only=True)
 
-    def note(self, what: str, place: str) -> None:
-        """Count a fault."""
-        finding = self.findings.setdefault(what, Finding(what))
-        finding.count += 1
-        if len(finding.places) < _FIRST:
-            finding.places.append(place)
+    def note(self, what: str, *places: str) -> None:
+        """Count a fault at each of the places; one without a name is counted only."""
+        for place in places:
+            finding = self.findings.setdefault(what, Finding(what))
+            finding.count += 1
+            if place and len(finding.places) < _FIRST:
+                finding.places.append(place)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values that JSON can hold."""

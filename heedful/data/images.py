@@ -18,7 +18,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from pydantic import Field, model_validator
 from rich.table import Table
 
 from heedful.data.corpus import read_lines
+from heedful.data.findings import Section
 from heedful.durable import replacing, write_text
 from heedful.errors import DataError
 from heedful.settings import Settings
@@ -98,25 +99,11 @@ class ImageClasses:
 
 
 @dataclass
-class Found:
-    """What was found in the images of a split. Counts, and the first names of each finding."""
+class Found(Section):
+    """What was found in the images of a split: how many, and the faults."""
 
-    part: str
     classes: int = 0
     images: int = 0
-    findings: dict[str, list[str]] = field(default_factory=dict)
-
-    def note(self, finding: str, names: Iterable[str]) -> None:
-        """Add to a finding."""
-        self.findings.setdefault(finding, []).extend(names)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The numbers, and the first names of each finding, ready for JSON."""
-        findings = {
-            finding: {"count": len(names), "first": names[:_FIRST]}
-            for finding, names in self.findings.items()
-        }
-        return {"part": self.part, "classes": self.classes, "images": self.images, "findings": findings}
 
 
 def read(settings: ImageFolderSettings, part: str, least: int) -> tuple[ImageClasses, Found]:
@@ -141,23 +128,23 @@ def read(settings: ImageFolderSettings, part: str, least: int) -> tuple[ImageCla
             try:
                 image = decode(content, settings.ink)
             except ValueError as error:
-                found.note("cannot be read, left out", [f"{file} ({error})"])
+                found.note("cannot be read, left out", f"{file} ({error})")
                 continue
             classes.setdefault(name, []).append(image)
             digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
             if (before := seen.setdefault(digest, file)) != file:
-                found.note("the same as another", [f"{file} = {before}"])
-    found.note(
-        "of several folders, taken for one",
-        [f"{name} ({', '.join(map(str, of))})" for name, of in folders.items() if len(of) > 1],
-    )
+                found.note("the same as another", f"{file} = {before}")
+    several = [f"{name} ({', '.join(map(str, of))})" for name, of in folders.items() if len(of) > 1]
+    found.note("of several folders, taken for one", *several)
     if chosen is not None and (missing := sorted(chosen - unwanted - set(classes))):
         raise DataError(
             f"{settings.classes} names {len(missing)} classes that are not in {', '.join(map(str, settings.folders))}: "
             f"{', '.join(missing[:_FIRST])}{', ...' if len(missing) > _FIRST else ''}."
         )
     few = sorted(name for name, images in classes.items() if len(images) < least)
-    found.note(f"fewer than {least} images, left out", [f"{name} ({len(classes.pop(name))})" for name in few])
+    found.note(
+        f"fewer than {least} images, left out", *(f"{name} ({len(classes.pop(name))})" for name in few)
+    )
     if not classes:
         raise DataError(
             f"The {part} images, {settings}, have no class with {least} images or more. A class is a folder of images; "
@@ -180,9 +167,9 @@ def compare(found: Mapping[str, Found], classes: Mapping[str, ImageClasses]) -> 
     for number, part in enumerate(parts):
         for other in parts[:number]:
             shared = sorted(set(classes[part].names) & set(classes[other].names))
-            found[part].note(f"a class of {other} too", shared)
+            found[part].note(f"a class of {other} too", *shared)
             same = len(digests[part] & digests[other])
-            found[part].note(f"an image of {other} too", [""] * same)
+            found[part].note(f"an image of {other} too", *[""] * same)
 
 
 def table(found: Iterable[Found]) -> Table:
@@ -192,12 +179,11 @@ def table(found: Iterable[Found]) -> Table:
     shown.add_column("images", justify="right")
     shown.add_column("found", overflow="fold")
     for part in found:
-        lines = []
-        for finding, names in part.findings.items():
-            if names:
-                first = ", ".join(filter(None, names[:_FIRST]))
-                more = ", ..." if len(names) > _FIRST else ""
-                lines.append(f"{len(names):,} {finding}{f': {first}{more}' if first else ''}")
+        lines = [
+            f"{finding.count:,} {finding.what}"
+            + (f": {finding.first(short=False)}" if finding.places else "")
+            for finding in part.findings.values()
+        ]
         shown.add_row(part.part, f"{part.classes:,}", f"{part.images:,}", "\n".join(lines) or "nothing wrong")
     return shown
 

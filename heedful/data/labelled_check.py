@@ -2,36 +2,25 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from rich.table import Table
 
+from heedful.data.findings import Section
 from heedful.data.labelled import Labelled
 from heedful.errors import DataError
 
-_FIRST = 5  # places of a finding that are named
 _SHOWN = 12  # labels that a table shows
 
 
 @dataclass
-class LabelledSection:
+class LabelledSection(Section):
     """What was found in one part: how many examples of each label, their length in characters, what is wrong."""
 
-    part: str
     examples: int
     labels: dict[str, int]
     characters: int
     longest: int
-    findings: dict[str, list[str]] = field(default_factory=dict)
-    """Places by finding: duplicates, the same text with another label, texts that are in another part too."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold; of each finding the count and the first places."""
-        findings = {
-            name: {"count": len(places), "first": places[:_FIRST]} for name, places in self.findings.items()
-        }
-        return asdict(self) | {"findings": findings}
 
 
 def check_labelled(
@@ -79,10 +68,10 @@ def check_labelled(
             if key in before:
                 same = before[key] == example.label
                 finding = "there twice" if same else "there with another label too"
-                section.findings.setdefault(finding, []).append(example.place)
+                section.note(finding, example.place)
             before.setdefault(key, example.label)
             if part != "train" and key in seen_in_train:
-                section.findings.setdefault("in train too", []).append(example.place)
+                section.note("in train too", example.place)
     return sections, labels
 
 
@@ -95,9 +84,9 @@ def labelled_table(sections: Sequence[LabelledSection]) -> Table:
         common = sorted(section.labels.items(), key=lambda item: -item[1])
         share = [f"{label} {100 * count / section.examples:.1f}%" for label, count in common[:_SHOWN]]
         told = [", ".join(share) + (", ..." if len(common) > _SHOWN else "")] if share else []
-        for finding, places in section.findings.items():
-            first = ", ".join(places[:2]) + (", ..." if len(places) > 2 else "")
-            told.append(f"{len(places):,} {finding}: {first}")
+        told += [
+            f"{finding.count:,} {finding.what}: {finding.first()}" for finding in section.findings.values()
+        ]
         mean = round(section.characters / max(section.examples, 1))
         table.add_row(
             section.part, f"{section.examples:,}", f"{mean:,}, at most {section.longest:,}", "\n".join(told)

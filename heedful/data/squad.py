@@ -286,7 +286,5 @@ def questions_table(sections: Sequence[Questions]) -> Table:
         if section.answer_words:
             table.add_row("", f"{section.answer_words:.1f}", "words an answer")
         for finding in section.findings.values():
-            more = ", ..." if finding.count > len(finding.places) else ""
-            places = ", ".join(place.rsplit("/", 1)[-1] for place in finding.places) + more
-            table.add_row("", f"{finding.count:,}", f"{finding.what}: {places}")
+            table.add_row("", f"{finding.count:,}", f"{finding.what}: {finding.first()}")
     return table

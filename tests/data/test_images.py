@@ -38,7 +38,7 @@ def test_a_class_is_a_folder_and_a_pixel_the_mean_of_its_area(folder):
     np.testing.assert_array_equal(classes.images[3], drawing(0)[1])
     np.testing.assert_array_equal(classes.images[2], drawing(22)[1])
     assert (found.classes, found.images) == (3, 9)
-    assert not any(found.findings.values())
+    assert not found.findings
 
 
 def test_an_archive_is_read_as_its_folder_is(folder):
@@ -88,10 +88,10 @@ def test_what_is_wrong_is_counted_and_named(folder):
     Image.fromarray(drawing(0)[0]).save(folder / "latin" / "c" / "0.png")
     classes, found = read(folder, least=2)
     assert "latin/c" not in classes.names
-    assert found.findings["fewer than 2 images, left out"] == ["latin/c (1)"]
-    (unreadable,) = found.findings["cannot be read, left out"]
+    assert found.findings["fewer than 2 images, left out"].places == ["latin/c (1)"]
+    (unreadable,) = found.findings["cannot be read, left out"].places
     assert "latin/a/9.png" in unreadable
-    (same,) = found.findings["the same as another"]
+    (same,) = found.findings["the same as another"].places
     assert same == f"{folder}/latin/c/0.png = {folder}/latin/a/0.png"
 
 
@@ -106,7 +106,9 @@ def test_one_class_of_two_folders_is_told(folder):
     settings = ImageFolderSettings(folders=(folder / "latin", folder / "greek"))
     classes, found = images.read(settings, "train", 1)
     assert (classes.names, classes.counts.tolist()) == (("a", "b"), [6, 3])
-    assert found.findings["of several folders, taken for one"] == [f"a ({folder}/latin, {folder}/greek)"]
+    assert found.findings["of several folders, taken for one"].places == [
+        f"a ({folder}/latin, {folder}/greek)"
+    ]
 
 
 def test_numbers_of_16_bits_are_scaled_and_those_without_a_scale_refused(tmp_path):
@@ -122,8 +124,8 @@ def test_what_two_splits_share_is_found(folder, tmp_path):
     train, test = read(folder), images.read(ImageFolderSettings(folders=(folder,)), "test", 1)
     found = {"train": train[1], "test": test[1]}
     images.compare(found, {"train": train[0], "test": test[0]})
-    assert found["test"].findings["a class of train too"] == ["greek/a", "latin/a", "latin/b"]
-    assert len(found["test"].findings["an image of train too"]) == 9
+    assert found["test"].findings["a class of train too"].places == ["greek/a", "latin/a", "latin/b"]
+    assert found["test"].findings["an image of train too"].count == 9
     assert found["train"].findings.get("a class of test too") is None
 
 

@@ -136,9 +136,9 @@ def test_the_check_counts_labels_and_finds_what_is_there_twice():
     (first, second), labels = check_labelled({"train": train, "test": examples(("a", "9"), ("c", "9"))})
     assert labels == ("9", "10")  # numbers by their value
     assert first.labels == {"9": 1, "10": 3}
-    assert first.findings == {"there twice": ["line 3"], "there with another label too": ["line 4"]}
-    assert second.findings == {"in train too": ["line 1"]}
-    assert second.to_dict()["findings"]["in train too"] == {"count": 1, "first": ["line 1"]}
+    places = {what: finding.places for what, finding in first.findings.items()}
+    assert places == {"there twice": ["line 3"], "there with another label too": ["line 4"]}
+    assert second.to_dict()["findings"] == [{"what": "in train too", "count": 1, "places": ["line 1"]}]
     assert labelled_table([first, second]).row_count == 2
 
 
