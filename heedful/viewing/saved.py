@@ -29,6 +29,7 @@ from heedful.viewing.bundle import bundle
 from heedful.viewing.manifest import model_told
 from heedful.viewing.packed import pack
 from heedful.viewing.saved_weights import keep, precision
+from heedful.viewing.scene import Scene
 from heedful.viewing.server import PAGE, numbers, rollout_of, statistics_of, thumbnails_of, tracks_of
 from heedful.viewing.studio import Studio, View
 
@@ -278,14 +279,15 @@ def _growth(kept: _Kept, studio: Studio, view: View) -> bool:
 
 
 def _compared(kept: _Kept, views: Sequence[View], until: float) -> None:
-    """Keep comparisons, as far as there is time: of each head with the same of a second scene, else with the next.
+    """Keep comparisons, as far as there is time: of each head with that of the second scene, else with the next.
 
-    The next is what compare.js begins with: in the same map, or of maps with one head the next map's.
+    Which one that is, `besides` in compare.js says; what the page opens on is kept in any case.
     """
     from heedful.viewing.comparison import Compared, compare
 
-    left, right = views[0], views[-1]
+    left, right = views[0], views[min(1, len(views) - 1)]
     heads = [(number, head) for number, one in enumerate(left.scene.maps) for head in range(one.heads)]
+    heads.sort(key=lambda each: left.scene.maps[each[0]].group != "cross")  # as `chosen` in state.js
     if left is right:
         maps = left.scene.maps
         pairs = [
@@ -295,12 +297,11 @@ def _compared(kept: _Kept, views: Sequence[View], until: float) -> None:
             for number, head in heads
         ]
     else:
-        there = {(number, head) for number, one in enumerate(right.scene.maps) for head in range(one.heads)}
-        pairs = [(each, each) for each in heads if each in there]
+        pairs = [((number, head), _alike(left.scene, right.scene, number, head)) for number, head in heads]
     begun = kept.size
     most = begun + max(COMPARED, int(COMPARED_SHARE * begun))
     for one, other in pairs:
-        if time.monotonic() > until or kept.size > most:
+        if kept.size > begun and (time.monotonic() > until or kept.size > most):
             return
         try:
             content = compare(Compared(left.scene, *one), Compared(right.scene, *other))
@@ -308,6 +309,14 @@ def _compared(kept: _Kept, views: Sequence[View], until: float) -> None:
             continue
         sides = [f"{view.id}.{number}.{head}" for view, (number, head) in ((left, one), (right, other))]
         kept.add(f"compare?left={sides[0]}&right={sides[1]}", content)
+
+
+def _alike(scene: Scene, other: Scene, number: int, head: int) -> tuple[int, int]:
+    """Give the map and the head of another scene: by the map's name, else of the first cross-attention or map."""
+    named = [place for place, one in enumerate(other.maps) if one.name == scene.maps[number].name]
+    crosses = [place for place, one in enumerate(other.maps) if one.group == "cross"]
+    place = [*named, *crosses, 0][0]
+    return place, min(head, other.maps[place].heads - 1)
 
 
 def _carried(can: dict[str, bool]) -> list[str]:

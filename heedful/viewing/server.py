@@ -22,10 +22,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from heedful.attention import Rollout
@@ -159,7 +160,8 @@ def _guard(app: FastAPI, hosts: frozenset[str], everywhere: bool) -> None:
         headers = request.headers
         names = hosts | {_came_to(request)} if everywhere else hosts
         reason = refused(headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"), names)
-        if reason and headers.get("sec-fetch-mode") == "navigate" and "does not answer" not in reason:
+        opened = request.method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        if reason and opened and "does not answer" not in reason:
             reason = None  # a link to the page on another page: it is opened, not read
         length = headers.get("content-length", "0")
         if reason is not None:
@@ -199,7 +201,7 @@ def _tell_errors(app: FastAPI) -> None:
     def impossible(request: Request, error: ValueError) -> Response:
         return _error(400, str(error))
 
-    @app.exception_handler(HTTPException)
+    @app.exception_handler(HTTPException)  # Starlette's own, of which FastAPI's is a kind
     def refused_(request: Request, error: HTTPException) -> Response:
         return _error(error.status_code, str(error.detail))
 

@@ -123,9 +123,8 @@ class Browser:
 
     def type(self, selector: str, text: str) -> None:
         """Replace what stands in a field."""
-        field = self.find(selector)
-        field.clear()
-        field.click()
+        self.find(selector).click()
+        self.press("CONTROL+a")
         # The driver's own keys cannot type what lies outside the basic plane, such as emoji.
         self.driver.execute_cdp_cmd("Input.insertText", {"text": text})
 

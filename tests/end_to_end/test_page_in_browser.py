@@ -15,9 +15,12 @@ from torch import Tensor
 from heedful.viewing.comparison import Compared, compare
 from heedful.viewing.looking import open_model
 from heedful.viewing.looks.opened import Opened
+from heedful.viewing.saved import page
 from heedful.viewing.scene import Scene
+from heedful.viewing.studio import Studio
 from tests.end_to_end.browser import PATIENCE, Browser
 from tests.end_to_end.page_server import HEEDFUL, HOSTILE, SCRIPTS, Server
+from tests.viewing.tiny import Tiny
 from tests.viewing.unpacked import unpack
 
 pytestmark = pytest.mark.slow
@@ -85,6 +88,17 @@ def weights(scene: Scene) -> Tensor:
 
 
 @pytest.fixture(scope="module")
+def saved(opened: Opened, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved page of SOURCE, and of OTHER with itself as its translation."""
+    path = tmp_path_factory.mktemp("saved") / "page.html"
+    studio = Studio([opened])
+    views = [studio.open("0", texts) for texts in ({"source": SOURCE}, {"source": OTHER, "target": OTHER})]
+    made = page(studio, views, seconds=PATIENCE)
+    path.write_text(made.html, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
 def one_server(model: Path, repository: Path) -> Iterator[Server]:
     server = Server(model, repository)
     yield server
@@ -131,6 +145,18 @@ def drawn(browser: Browser, view: str) -> None:
     }
     browser.wait(lambda: browser.all(f"main.{view} {parts[view]}"), f"the view {view}")
     browser.wait(lambda: not browser.all("#progress"), "the end of waiting")
+
+
+def hold_up(browser: Browser, what: str) -> None:
+    """Have requests whose addresses have this in them wait until `window.letGo()` is called."""
+    browser.run(
+        "const [what] = arguments, { fetch } = window, waiting = new Promise((go) => (window.letGo = go));"
+        "window.fetch = async (address, ...more) => {"
+        "  if (String(address).includes(what)) await waiting;"
+        "  return fetch(address, ...more);"
+        "}",
+        what,
+    )
 
 
 def in_address(browser: Browser, name: str) -> str | None:
@@ -333,6 +359,168 @@ def test_two_texts_are_compared(browser: Browser, show: Callable[..., None], sce
     told, _ = unpack(compare(Compared(scene, number, 1), Compared(other, number, right)))
     browser.find(".compare-verdict", f"{told['summary']['divergence']:.2f} bits apart")
     browser.find(".compare-curve h3", "How words move")
+
+
+def test_titles_of_a_comparison_are_those_of_its_maps(browser: Browser, show: Callable[..., None]):
+    show("compare", map=CROSS, head=0)
+    hold_up(browser, "api/compare")
+    before = browser.text(".compare-map h3")
+    browser.press("]")
+    browser.wait(lambda: in_address(browser, "head") == "1", "the next head")
+    browser.hover(browser.all(".compare-map canvas")[0])
+    browser.hover(browser.all(".compare-map canvas")[1])
+    assert browser.text(".compare-map h3") == before
+    browser.run("window.letGo()")
+    browser.wait(lambda: browser.text(".compare-map h3") != before, "the titles of the next head")
+
+
+def test_a_text_that_is_typed_while_another_is_read_stays(browser: Browser, show: Callable[..., None]):
+    show("compare", map=CROSS, head=0)
+    box = ".compare-side textarea[name={}]"
+    composing = "new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true})"
+    browser.type(box.format("source"), OTHER)
+    browser.run(f"document.activeElement.dispatchEvent({composing})")
+    assert browser.run("return document.activeElement.value") == OTHER
+    hold_up(browser, "api/scenes")
+    browser.press("TAB")
+    browser.driver.execute_cdp_cmd("Input.insertText", {"text": "red bl"})
+    browser.run("window.letGo()")
+    browser.wait(lambda: OTHER in browser.text(".compare-map h3"), "the comparison")
+    assert browser.run("return [document.activeElement.name, document.activeElement.value]") == [
+        "target",
+        "red bl",
+    ]
+    assert in_address(browser, "other.t.target") is None
+
+
+def test_lines_say_what_is_taken_out(browser: Browser, show: Callable[..., None]):
+    show("lines", map=CROSS, head=1, without="first", query=0)
+    browser.find("main .note", "Without the first key: what is left of each query adds up to 1.")
+    browser.click(".controls label", "without the first key")
+    browser.wait(lambda: in_address(browser, "without") is None, "all keys in the address")
+    browser.wait(lambda: "Without" not in browser.text("main .note"), "the note to be gone")
+
+
+def test_a_button_let_go_beside_the_map_drags_nothing(browser: Browser, show: Callable[..., None]):
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+    show("map", map=CROSS, head=1, zoom=90)
+    before = browser.address
+    stage = browser.find(".stage")
+    x, y = stage.rect["x"] + stage.rect["width"] - 2, stage.rect["y"] + 300
+
+    def move(*places: tuple[float, float], hold: bool = False) -> None:
+        hands = ActionBuilder(browser.driver, duration=20)
+        for place in places:
+            hands.pointer_action.move_to_location(*map(round, place))
+            if hold and place == places[0]:
+                hands.pointer_action.pointer_down()
+        if hold:
+            hands.pointer_action.pointer_up()
+        hands.perform()
+
+    move((x, y), (x + 4, y), hold=True)
+    move((x - 300, y), (x - 500, y - 20))
+    browser.find(".tooltip", "→")
+    assert browser.address == before
+    # Held on the stage it is dragged, and a click still fixes a cell.
+    move((x - 500, y), (x - 480, y), (x - 380, y), hold=True)
+    browser.wait(lambda: in_address(browser, "x"), "the place in the address")
+    browser.click_at(stage, -100, 0)
+    browser.wait(lambda: in_address(browser, "query"), "the query in the address")
+
+
+def test_a_saved_page_compares_what_it_carries(browser: Browser, saved: Path):
+    other = {"t.source": OTHER, "t.target": OTHER, "map": CROSS, "head": 1}
+    state = {"view": "compare", "map": CROSS, "head": 0} | {
+        f"other.{name}": value for name, value in other.items()
+    }
+    browser.open(f"{saved.as_uri()}#{urlencode(state)}")
+    browser.find("#error", "does not carry this comparison")
+    assert not browser.all(".compare-maps")
+    assert not browser.text(".compare-verdict")
+    left, right = (f".compare-side:{place}-of-type" for place in ("first", "last"))
+    off = "return [...document.querySelectorAll(`${arguments[0]} option:disabled`)].map((one) => one.textContent)"
+    assert "mean of all" in browser.run(off, right)
+    assert "2" in browser.run(off, right)
+    assert browser.run(off, left) == ["mean of all"]
+    browser.run(
+        "const [head] = [...document.querySelectorAll(`${arguments[0]} select`)].slice(-1);"
+        "head.value = '1'; head.dispatchEvent(new Event('change'))",
+        left,
+    )
+    browser.find(".compare-verdict", "bits apart")
+    assert browser.all(".compare-maps")
+    assert not browser.all("#error")
+
+
+def test_a_saved_page_shows_the_search_of_its_text(browser: Browser, saved: Path):
+    browser.open(
+        f"{saved.as_uri()}#" + urlencode({"view": "lines", "step": 0, "t.source": OTHER, "t.target": OTHER})
+    )
+    browser.find(".given", OTHER)
+    written = browser.find(".growth-source").text
+    assert " ".join(written.split()).startswith(OTHER)
+
+
+def test_rollout_is_shown_where_gradients_are_missing(browser: Browser, saved: Path, tmp_path: Path):
+    without = tmp_path / "page.html"
+    content = re.sub(
+        r"<script[^>]*attribution\?output=[3-9]\d*&[^>]*>[^<]*</script>", "", saved.read_text("utf-8")
+    )
+    without.write_text(content, encoding="utf-8")
+    browser.open(f"{without.as_uri()}#" + urlencode({"view": "beyond", "output": 0}))
+    drawn(browser, "beyond")
+    title = browser.find(".beyond-rollout .note").text
+    browser.click('.token-chooser [data-number="3"]')
+    browser.find("#error", "does not carry gradients of this output")
+    browser.wait(lambda: browser.text(".beyond-rollout .note") != title, "the rollout of the output")
+    assert not browser.all(".beyond-table")
+    browser.click('.token-chooser [data-number="0"]')
+    drawn(browser, "beyond")
+    browser.wait(lambda: browser.text(".beyond-rollout .note") == title, "the first rollout")
+    assert not browser.all("#error")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    """The address of a saved page of a model with four heads."""
+    studio, path = Studio([Tiny()]), tmp_path / "page.html"
+    made = page(studio, [studio.open("0", {"text": "abcdefgW" * 5})], seconds=0.0)
+    path.write_text(made.html, encoding="utf-8")
+    return path.as_uri()
+
+
+def test_lines_are_no_wider_than_a_phone(browser: Browser, small: str):
+    browser.size(360, 780)
+    browser.open(f"{small}#view=lines")
+    browser.find(".links.down .line-title", "the same, looked at")
+    assert browser.run("return document.documentElement.scrollWidth") <= 360
+
+
+def test_few_heads_follow_the_window(browser: Browser, small: str):
+    browser.open(small)
+    boxes = (
+        "const canvas = document.querySelector('.matrix canvas'), scroller = canvas.closest('.scroller');"
+        "return [canvas.clientWidth, scroller.scrollWidth, scroller.clientWidth, document.documentElement.scrollWidth]"
+    )
+    browser.find(".matrix canvas")
+    wide = browser.run(boxes)[0]
+    browser.size(390, 844)
+    browser.wait(lambda: browser.run(boxes)[0] < wide, "the narrow picture")
+    canvas, whole, seen, page_ = browser.run(boxes)
+    assert seen < canvas <= whole  # no column is cut off
+    assert page_ <= 390
+    # Slanted labels begin at their columns, also when it is drawn again.
+    browser.run(
+        "window.slanted = new Set(); const { prototype } = CanvasRenderingContext2D, { fillText } = prototype;"
+        "prototype.fillText = function (...given) {"
+        "  if (this.getTransform().b) window.slanted.add(this.textAlign);"
+        "  return fillText.apply(this, given);"
+        "}"
+    )
+    browser.click("#theme")
+    assert browser.run("return [...window.slanted]") == ["left"]
 
 
 def test_a_saved_page_needs_no_server(

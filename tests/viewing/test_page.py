@@ -161,6 +161,30 @@ def test_heads_follow_each_other_across_layers():
 
 
 @needs_node
+def test_what_is_fixed_stays_on_its_axes():
+    patches = run("""
+    import { beside } from "PAGE/state.js";
+    const axes = [["a", "source"], ["b", "source"], ["c", "target"]];
+    const scene = { maps: axes.map(([name, axis]) => ({ name, heads: 1, queries: axis, keys: "source" })) };
+    console.log(JSON.stringify(["a", "b"].map((map) => beside(scene, { map, head: 0, query: 2, key: 1 }, 1))));
+    """)
+    assert patches == [{"map": "b", "head": 0}, {"map": "c", "head": 0, "query": None, "key": None}]
+
+
+@needs_node
+def test_a_model_is_found_by_what_its_address_says():
+    addresses, found = run("""
+    import { addressOf, named } from "PAGE/state.js";
+    const models = ["1", "0", "run", "run"].map((folder_name, i) => ({ id: String(i), folder_name }));
+    const addresses = models.map((model) => addressOf(model, models));
+    const found = [...addresses, null, "none"].map((address) => named(models, address)?.id ?? null);
+    console.log(JSON.stringify([[...addresses, addressOf(models[0], [models[0]])], found]));
+    """)
+    assert addresses == ["1", "0", "2", "3", None]
+    assert found == ["0", "1", "2", "3", None, None]
+
+
+@needs_node
 def test_models_of_one_title_are_told_apart_by_their_folders():
     titles = run("""
     import { nameOf } from "PAGE/form.js";

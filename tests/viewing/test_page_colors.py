@@ -113,7 +113,7 @@ def test_categories_and_words_stand_out_from_the_ground(theme: str):
 
     ground = of("--ground")
     assert ground == COLORS[theme]["weights"][0]  # a weight of 0 is paper
-    for name in ("--ink", "--muted", "--accent", "--danger"):
+    for name in ("--ink", "--muted", "--faint", "--accent", "--danger"):
         assert contrast(of(name), ground) > 4.5, name
     assert contrast(of("--on-accent"), of("--accent")) > 4.5
     for colour in COLORS[theme]["categories"]:

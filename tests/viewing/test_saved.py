@@ -2,9 +2,11 @@
 
 import html.parser
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +252,7 @@ console.log(JSON.stringify({
   received: plain(await source.received(scene)),
   attribution: plain(await source.attribution(scene, 3, "gradient")),
   arithmetic: plain(await source.arithmetic(scene, 1, 0, 5)),
-  growth: await said(() => source.growth({ model: "0", texts: {}, beam: 4 })),
+  growth: await said(() => source.growth(scene, 4)),
   missing: await said(() => source.arithmetic(scene, 1, 0, 9999)),
 }));
 """
@@ -418,3 +420,55 @@ def test_two_scenes_are_compared_head_by_head(opened: Studio, node: Node, tmp_pa
     )
     assert found[0]
     assert "does not carry" in found[1]
+
+
+SOURCE = ANSWERS.split("const told")[0] + "await source.models();\n"
+
+
+def test_of_many_scenes_the_first_two_are_compared(node: Node, tmp_path: Path):
+    opened = Studio([Tiny(), Tiny(1)])
+    views = [opened.open(model, {"text": text}) for model in "01" for text in ("one text", "other text")]
+    made = page(opened, views, seconds=600.0)
+    (tmp_path / "page.html").write_text(made.html, "utf-8")
+    found = node(
+        SOURCE + "const sides = source.scenes.map((scene) => ({ scene, map: 1, head: 0 }));\n"
+        "const carried = sides.map((each) => source.compares(sides[0], each));\n"
+        "const back = source.compares(sides[1], sides[0]);\n"
+        "const other = source.compares(sides[0], { ...sides[1], head: 1 });\n"
+        "console.log(JSON.stringify([source.scenes.map(({ id }) => id), carried, back, other]));",
+        tmp_path / "page.html",
+    )
+    assert found == [[view.id for view in views], [False, True, False, False], True, False]
+
+
+def test_what_compare_opens_on_is_kept_in_any_case(opened: Studio):
+    view = opened.open("0", {"text": "abc"})
+    view.scene.maps[1] = replace(view.scene.maps[1], group="cross")
+    made = page(opened, [view], seconds=0.0)
+    assert re.findall(r'data-path="compare\?left=\w+\.([.\d]+)&amp;right=\w+\.([.\d]+)"', made.html) == [
+        ("1.0", "1.1")
+    ]
+
+
+def test_maps_of_two_models_are_compared_by_their_names(opened: Studio):
+    scene, other = (opened.models["0"].look({"text": text}) for text in ("abc", "abcd"))
+    other.maps.reverse()
+    assert saved._alike(scene, other, 0, 1) == (1, 1)
+    other.maps[0] = replace(other.maps[0], name="another", group="cross")
+    assert saved._alike(scene, other, 1, 1) == (0, 1)
+
+
+def test_each_scene_has_its_own_search(node: Node, tmp_path: Path):
+    kept = saved._Kept()
+    kept.tell("can", {})
+    kept.tell("models", {})
+    for name in ("a", "b"):
+        kept.tell(f"scenes/{name}", {"id": name, "model": "0", "texts": {"source": name, "target": "c"}})
+        kept.tell(f"scenes/{name}/growth?beam=4", {"source": [name]})
+    (tmp_path / "page.html").write_text("".join(kept.elements))
+    found = node(
+        SOURCE + "const grown = await Promise.all(source.scenes.map((scene) => source.growth(scene, 4)));\n"
+        "console.log(JSON.stringify(grown.map((each) => each.source)));",
+        tmp_path / "page.html",
+    )
+    assert found == [["a"], ["b"]]

@@ -221,6 +221,12 @@ def test_only_the_page_itself_is_answered(client: TestClient, headers: dict[str,
     assert client.get("/api/models", headers=headers).status_code == status
 
 
+def test_a_form_of_another_page_is_no_link(client: TestClient):
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    answer = client.post("/api/scenes", json={"model": "0", "texts": {"text": "a"}}, headers=headers)
+    assert "Other pages" in refusal(answer, 403)
+
+
 @pytest.mark.parametrize(
     ("came_to", "host", "status"),
     [
@@ -272,6 +278,11 @@ def test_what_cannot_be_answered_is_one_sentence(client: TestClient):
     assert refusal(
         client.post("/api/scenes", content=b"{", headers={"content-type": "application/json"}), 422
     )
+    deep = b'{"model":' + b"[" * 100_000
+    assert refusal(
+        client.post("/api/scenes", content=deep, headers={"content-type": "application/json"}), 400
+    )
+    assert refusal(client.put("/api/scenes", content=b"{}"), 405)
     assert "map 2" in refusal(client.get(f"{at}/2/heads/0/tracks"), 404)
     assert "head 9" in refusal(client.get(f"{at}/0/heads/9/tracks"), 404)
     assert "mean" in refusal(client.get(f"{at}/0/heads/most/tracks"), 400)

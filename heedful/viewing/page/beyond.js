@@ -39,12 +39,14 @@ function mount(container, context) {
   let deep = false;
   let found = null; // what the server told last
   let asked = "";
+  let rolled = null; // {output, row, received}
+  let rolling = "";
 
   const chooser = tokenChooser({ label: "Output", choose: (output) => context.set({ output }) });
   const layers = menu("Attention of", [["mean", "all layers, their mean"]], (value) => context.set({ layer: value === "mean" ? null : Number(value) }));
   const more = button("Add integrated gradients and occlusion", () => {
     deep = true;
-    load();
+    score();
   }, "About a hundred passes through the model: some seconds.");
   const kinds = choice("Correlation", [
     ["spearman", "Spearman", "Pearson's correlation of ranks"],
@@ -66,7 +68,6 @@ function mount(container, context) {
 
   const resized = new ResizeObserver(() => drawStrips());
   resized.observe(container);
-  let rolled = null;
 
   // Counted from 0, within what there is.
   function output() {
@@ -74,9 +75,16 @@ function mount(container, context) {
     return Math.max(0, Math.min(context.state.output ?? firstOrdinary(axis), count - 1));
   }
 
-  async function load() {
+  // Rollout takes a moment, gradients may take long, and a saved page may have one without the other.
+  function load() {
+    chooser.update(axis, output());
+    context.fail(null);
+    if (gradients) score();
+    if (rolls) roll();
+  }
+
+  async function score() {
     const number = output();
-    chooser.update(axis, number);
     const key = `${number} ${deep} ${context.theme}`;
     if (key === asked) {
       if (told !== context.state.layer) drawTables();
@@ -85,22 +93,43 @@ function mount(container, context) {
     asked = key;
     tables.setAttribute("aria-busy", "true");
     try {
-      const [scores, row, received] = await Promise.all([
-        gradients && context.wait(source.attribution(scene, number, deep ? "integrated" : "gradient"), deep ? "A hundred passes" : "Looking back"),
-        rolls && source.rollout(scene, number),
-        rolls && source.received(scene),
-      ]);
+      const scores = await context.wait(source.attribution(scene, number, deep ? "integrated" : "gradient"), deep ? "A hundred passes" : "Looking back");
       if (asked !== key) return;
-      found = scores || null;
-      rolled = row ? { row, received } : null;
+      found = scores;
       drawTables();
-      drawStrips();
     } catch (error) {
       if (asked !== key) return;
       asked = "";
       context.fail(error);
+      if (deep) {
+        // The gradient alone may be there.
+        deep = false;
+        score();
+        return;
+      }
+      found = null;
+      for (const element of [sentence, tables, facts]) element.replaceChildren();
     } finally {
       if (asked === key || !asked) tables.removeAttribute("aria-busy");
+    }
+  }
+
+  async function roll() {
+    const number = output();
+    const key = `${number} ${context.theme}`;
+    if (key === rolling) return;
+    rolling = key;
+    try {
+      const [row, received] = await Promise.all([source.rollout(scene, number), source.received(scene)]);
+      if (rolling !== key) return;
+      rolled = { output: number, row, received };
+      drawStrips();
+    } catch (error) {
+      if (rolling !== key) return;
+      rolling = "";
+      rolled = null;
+      strips.replaceChildren();
+      context.fail(error);
     }
   }
 
@@ -240,7 +269,7 @@ function mount(container, context) {
   function drawStrips() {
     if (!rolled || !strips.isConnected) return;
     const width = Math.max(200, Math.min(container.clientWidth, 1100));
-    const taken = scene.outputs?.taken[output()] ?? axis.text[output()];
+    const taken = scene.outputs?.taken[rolled.output] ?? axis.text[rolled.output];
     const heading = node("h3", "", "Rollout: where it may come from");
     const lead = node("p", "note", "The first strip is what ", tokenElement(taken), " draws from each token through all layers; the second, what all outputs together draw. It is made of weights alone: where information may flow, not what is made of it.");
     const parts = [];
@@ -288,7 +317,7 @@ function mount(container, context) {
   return {
     update: load,
     destroy() {
-      asked = "gone"; // what is still being asked for is not shown, said or failed elsewhere
+      asked = rolling = "gone"; // what is still being asked for is not shown, said or failed elsewhere
       resized.disconnect();
       context.tooltip.hide();
     },

@@ -1,6 +1,6 @@
 // Choosers of what is looked at: which attention, which head, which token. Each is an element with an `update`.
 
-import { node } from "./controls.js";
+import { node, tick } from "./controls.js";
 import { chosen } from "./state.js";
 import { GROUPS, mapTitle, tokenElement } from "./tokens.js";
 
@@ -43,6 +43,25 @@ export function headChooser(context, mean) {
     chooser.element.hidden = heads === 1;
   });
   return chooser;
+}
+
+// Ticks for what is taken out of the keys. Gives {elements, update(axis of the keys)}.
+export function withoutChooser(context) {
+  const kinds = () => context.state.without.split(",").filter(Boolean);
+  const out = (kind, on) => {
+    const chosenKinds = on ? [...kinds(), kind] : kinds().filter((one) => one !== kind);
+    context.set({ without: ["special", "first"].filter((one) => chosenKinds.includes(one)).join(",") });
+  };
+  const first = tick("without the first key", (on) => out("first", on));
+  const special = tick("without special tokens", (on) => out("special", on));
+  return {
+    elements: [first.element, special.element],
+    update(keys) {
+      first.box.checked = kinds().includes("first");
+      special.box.checked = kinds().includes("special");
+      special.element.hidden = !keys.special.length && !special.box.checked;
+    },
+  };
 }
 
 // The tokens of an axis as a line of text in which one is chosen; of a long text those around it.

@@ -9,6 +9,7 @@ import { css } from "./colors.js";
 import { button, menu, node } from "./controls.js";
 import { sidePicker } from "./compare_pickers.js";
 import { layerChart } from "./layer_chart.js";
+import { addressOf, moved, named } from "./state.js";
 import { mapTitle, shown, weightText } from "./tokens.js";
 
 // More words are neither drawn nor offered, but for the one that is looked at.
@@ -38,19 +39,21 @@ function mount(container, context) {
   });
   const scale = differenceScale();
   figures[2].element.append(scale.element);
+  const maps = node("div", "compare-maps", ...figures.map(({ element }) => element));
   const curve = node("section", "compare-curve");
   const word = menu("Word", null, (value) => context.set({ word: Number(value) }));
   container.append(
     node("div", "compare-pickers", left, node("div", "compare-swap", swap), right),
     verdict,
     note,
-    node("div", "compare-maps", ...figures.map(({ element }) => element)),
+    maps,
     curve,
   );
 
   let models = [];
-  let told = null; // what was compared
-  let sides = null; // [{scene, model, map, number, head}, ...]
+  let sides = null; // what is to be compared: [{scene, model, map, number, head}, ...]
+  let told = null; // what was compared, and is seen
+  let drawn = null; // the sides of it
   let asked = "";
   let pointed = null;
   let followed = null; // what the address said of the word that is drawn
@@ -87,18 +90,28 @@ function mount(container, context) {
       if (key !== asked) return;
       sides = [one, two];
       pick();
-      const found = await context.wait(source.compare(...sides.map(({ scene, number, head }) => ({ scene, map: number, head }))), "Comparing");
+      const found = await context.wait(source.compare(...compared(...sides)), "Comparing");
       if (key !== asked) return;
-      told = found;
-      pointed = null;
+      [told, drawn, pointed] = [found, sides, null];
+      context.fail(null);
+      maps.hidden = false;
       draw();
       drawCurve();
       say();
     } catch (error) {
       if (key !== asked) return;
       asked = "";
+      clear();
       context.fail(error);
     }
+  }
+
+  // What was seen belongs to other sides than are chosen now.
+  function clear() {
+    [told, drawn, pointed] = [null, null, null];
+    maps.hidden = true;
+    for (const element of [verdict, note, curve]) element.replaceChildren();
+    context.tooltip.hide();
   }
 
   function leftSide() {
@@ -107,16 +120,8 @@ function mount(container, context) {
 
   async function rightSide(one) {
     const { other } = context.state;
-    if (!other) {
-      const { map, head, number } = one;
-      // A saved page with two scenes was made to set them side by side.
-      const second = source.scenes?.find(({ id }) => id !== one.scene.id);
-      if (second) return side(second, map.name, head);
-      // What a person mostly wants to know first: what the next head does.
-      const next = head === "mean" ? 0 : (head + 1) % map.heads;
-      return map.heads > 1 ? { ...one, head: next } : side(one.scene, one.scene.maps[(number + 1) % one.scene.maps.length].name, 0);
-    }
-    const model = models.find((each) => each.id === other.model || each.folder_name === other.model) ?? models.find((each) => each.id === one.scene.model);
+    if (!other) return besides(one);
+    const model = named(models, other.model) ?? models.find((each) => each.id === one.scene.model);
     const given = Object.values(other.texts ?? {}).some(Boolean);
     const asks = new Set(model.asks.map(({ name }) => name));
     const texts = Object.fromEntries(Object.entries(given ? other.texts : one.scene.texts).filter(([name, text]) => text && asks.has(name)));
@@ -125,35 +130,67 @@ function mount(container, context) {
     return side(scene, other.map ?? one.map.name, other.head);
   }
 
+  // What a side is set beside, as long as nothing is chosen; heedful/viewing/saved.py keeps the same pairs.
+  function besides({ scene, map, head, number }) {
+    // A saved page with two scenes was made to set them side by side.
+    const second = source.scenes?.find(({ id }) => id !== scene.id);
+    if (second) return side(second, map.name, head);
+    // What a person mostly wants to know first: what the next head does.
+    if (map.heads > 1) return side(scene, map.name, head === "mean" ? 0 : (head + 1) % map.heads);
+    return side(scene, scene.maps[(number + 1) % scene.maps.length].name, 0);
+  }
+
+  function compared(...two) {
+    return two.map(({ scene, number, head }) => ({ scene, map: number, head }));
+  }
+
+  // The left side with another map or head keeps the right one, or takes its own with it.
+  function offered(i, { map, head }) {
+    const next = side(sides[i].scene, map, head);
+    const can = (...two) => source.compares(...compared(...two));
+    return i === 1 ? can(sides[0], next) : can(next, sides[1]) || can(next, besides(next));
+  }
+
   function pick() {
     sides.forEach((one, i) => {
       pickers[i].show({
         models: source.can.open ? models : [],
         side: one,
         editable: i === 1 && source.can.open,
+        offered: (patch) => offered(i, patch),
         change: (patch) => change(i, patch),
       });
     });
   }
 
   function change(i, patch) {
-    if (i === 0) return context.set({ ...("map" in patch ? { map: patch.map } : {}), ...("head" in patch ? { head: patch.head } : {}) });
+    if (i === 0) {
+      const next = side(sides[0].scene, patch.map ?? sides[0].map.name, patch.head ?? sides[0].head);
+      const keeps = source.compares(...compared(next, sides[1]));
+      return context.set({ ...moved(sides[0].map, next.map, next.head), ...(keeps ? {} : { other: null }) });
+    }
     // A word is a number among those of two texts.
     const anew = "texts" in patch || "model" in patch ? { word: null } : {};
-    context.set({ ...anew, other: { ...asOther(sides[1]), ...patch } });
+    const model = "model" in patch ? { model: addressOf(modelOf(patch.model), models) } : {};
+    context.set({ ...anew, other: { ...asOther(sides[1], context.scene), ...patch, ...model } });
   }
 
-  function asOther({ scene, model, map, head }) {
-    const same = scene.id === context.scene.id;
-    return { model: same || models.length < 2 ? null : model, texts: same ? {} : plainTexts(scene), map: map.name, head };
+  // How the address has a side beside one of another scene.
+  function asOther({ scene, model, map, head }, beside) {
+    const same = scene.id === beside.id;
+    return { model: same ? null : addressOf(modelOf(model), models), texts: same ? {} : plainTexts(scene), map: map.name, head };
+  }
+
+  function modelOf(id) {
+    return models.find((each) => each.id === id);
   }
 
   function exchange() {
     if (!sides) return;
     const [one, two] = sides;
-    const other = { model: models.length > 1 ? one.model : null, texts: one.scene.id === two.scene.id ? {} : plainTexts(one.scene), map: one.map.name, head: one.head };
     const same = one.scene.id === two.scene.id;
-    context.set({ ...(same ? {} : { model: models.length > 1 ? two.model : context.state.model, texts: plainTexts(two.scene) }), map: two.map.name, head: two.head, other });
+    const whole = same ? {} : { model: addressOf(modelOf(two.model), models), texts: plainTexts(two.scene) };
+    context.set({ ...whole, ...moved(one.map, two.map, two.head), other: asOther(one, two.scene) });
   }
 
   function side(scene, name, head) {
@@ -164,13 +201,13 @@ function mount(container, context) {
   }
 
   function draw() {
-    if (!told || !sides || !container.isConnected) return;
+    if (!told || !container.isConnected) return;
     const most = Math.max(largestKnown(told.left), largestKnown(told.right));
     const apart = largestKnown(told.difference);
-    const unlike = sides[0].scene.id !== sides[1].scene.id;
+    const unlike = drawn[0].scene.id !== drawn[1].scene.id;
     for (const figure of figures) {
       const difference = figure.name === "difference";
-      if (!difference) figure.title.textContent = `${figure.name === "left" ? "Left" : "Right"}: ${nameOf(sides[figure.name === "left" ? 0 : 1], unlike)}`;
+      if (!difference) figure.title.textContent = `${figure.name === "left" ? "Left" : "Right"}: ${nameOf(drawn[figure.name === "left" ? 0 : 1], unlike)}`;
       figure.at = drawSide(figure.canvas, {
         values: told[figure.name],
         rows: told.row_text,
@@ -191,7 +228,7 @@ function mount(container, context) {
   function nameOf({ scene, map, head }, unlike) {
     const title = mapTitle(map, head);
     const text = Object.values(scene.texts).find(Boolean) ?? "";
-    return unlike && models.length > 1 && sides[0].model !== sides[1].model ? `${models.find(({ id }) => id === scene.model)?.folder_name || scene.title}, ${title}` : unlike ? `${title} · “${text.length > 40 ? `${text.slice(0, 39)}…` : text}”` : title;
+    return unlike && models.length > 1 && drawn[0].model !== drawn[1].model ? `${modelOf(scene.model)?.folder_name || scene.title}, ${title}` : unlike ? `${title} · “${text.length > 40 ? `${text.slice(0, 39)}…` : text}”` : title;
   }
 
   function point(event, canvas) {
@@ -285,7 +322,7 @@ function mount(container, context) {
     curve.replaceChildren();
     const kind = movedKind();
     if (!kind) {
-      if (sides[0].scene.id === sides[1].scene.id) return;
+      if (drawn[0].scene.id === drawn[1].scene.id) return;
       const why = told.moved.same_model
         ? "The vectors of these layers are not known, so how words move with their context is not shown."
         : "The two sides are two models: their vectors lie in two spaces, and cosines between them would tell nothing.";
@@ -299,10 +336,10 @@ function mount(container, context) {
     if (!both.length || !names) return;
     // At first the one that moves most.
     const chosenWord = both.includes(followed) ? followed : both.reduce((best, unit) => (cosines[(layers - 1) * units + unit] < cosines[(layers - 1) * units + best] ? unit : best));
-    const drawn = both.slice(0, WORDS);
-    if (!drawn.includes(chosenWord)) drawn.push(chosenWord);
-    word.show(chosenWord, drawn.map((unit) => [String(unit), shown(names[unit])]));
-    const series = drawn.map((unit) => ({ name: names[unit], chosen: unit === chosenWord, values: Array.from({ length: layers }, (_, layer) => cosines[layer * units + unit]) }));
+    const words = both.slice(0, WORDS);
+    if (!words.includes(chosenWord)) words.push(chosenWord);
+    word.show(chosenWord, words.map((unit) => [String(unit), shown(names[unit])]));
+    const series = words.map((unit) => ({ name: names[unit], chosen: unit === chosenWord, values: Array.from({ length: layers }, (_, layer) => cosines[layer * units + unit]) }));
     const own = series.find(({ chosen }) => chosen);
     const last = own.values.at(-1);
     curve.append(

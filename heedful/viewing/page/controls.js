@@ -20,7 +20,7 @@ export function choice(label, options, choose) {
   };
 }
 
-// A choice of many. Gives {element, show(value, options?)}.
+// A choice of many. Gives {element, show(value, [[value, words, whether it is offered?], ...]?)}.
 export function menu(label, options, choose) {
   const element = document.createElement("label");
   const words = document.createElement("span");
@@ -34,10 +34,11 @@ export function menu(label, options, choose) {
     if (given && key !== known) {
       known = key;
       select.replaceChildren(
-        ...given.map(([own, text]) => {
+        ...given.map(([own, text, offered = true]) => {
           const option = document.createElement("option");
           option.value = own;
           option.textContent = text;
+          option.disabled = !offered;
           return option;
         }),
       );

@@ -98,7 +98,7 @@ class Few {
     const button = node("button", "whole", canvas);
     button.type = "button";
     button.setAttribute("aria-label", `${title}: ${drawn.rows.length} by ${drawn.columns.length} weights. Opens the map.`);
-    const element = node("figure", "matrix", node("h3", "", title), button);
+    const element = node("figure", "matrix", node("h3", "", title), node("div", "scroller", button));
     let at = () => null;
     const under = (event) => {
       const box = canvas.getBoundingClientRect();

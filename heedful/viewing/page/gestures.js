@@ -39,6 +39,8 @@ export function follow(stage, target) {
 
   stage.addEventListener("pointermove", (event) => {
     const now = at(event);
+    // A button that was let go beside the stage: it is told of that only while it drags.
+    if (event.pointerType !== "touch" && !event.buttons) pointers.delete(event.pointerId);
     const before = pointers.get(event.pointerId);
     if (!before) {
       if (event.pointerType !== "touch") target.hover(...now, event.clientX, event.clientY);

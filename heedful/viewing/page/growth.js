@@ -49,7 +49,7 @@ export function mountGrowth(container, context) {
       const mine = ++turn;
       stop();
       try {
-        const told = await context.wait(context.source.growth({ model: model.id, texts: { source: context.scene.texts.source }, beam }), "Searching");
+        const told = await context.wait(context.source.growth(context.scene, beam), "Searching");
         if (gone || mine !== turn) return;
         start.remove();
         holder.replaceChildren(...player(told));

@@ -1,6 +1,6 @@
 // Who looks at whom, as links between two lines of tokens; and below, how the text was written, token by token.
 
-import { headChooser, mapChooser } from "./choosers.js";
+import { headChooser, mapChooser, withoutChooser } from "./choosers.js";
 import { category } from "./colors.js";
 import { button, choice, node, tick } from "./controls.js";
 import { mountForced } from "./forced.js";
@@ -9,6 +9,7 @@ import { rowsOf, rowsOfUnits, strongest, units } from "./top_links.js";
 import { drawLinks } from "./links_picture.js";
 import { chosen } from "./state.js";
 import { mapTitle, shorten, shown, weightText } from "./tokens.js";
+import { takenOut, takenOutWords } from "./without.js";
 
 // More tokens than these are not drawn at once.
 const QUERIES = 48;
@@ -37,21 +38,22 @@ function mount(container, context) {
   const mass = node("span", "number");
   const most = node("label", "", node("span", "", "Links with"), slider, mass);
   most.title = "Of each query, the fewest links that have so much of its attention.";
+  const out = withoutChooser(context);
   const legend = node("div", "legend");
   const earlier = button("‹ earlier", () => shift(-1));
   const later = button("later ›", () => shift(1));
   const part = node("span", "part");
   const window_ = node("div", "window", earlier, part, later);
-  const known = node("p", "note");
+  const note = node("p", "note"); // how far the links are not simply all weights
   const holder = node("div", "links-holder");
   const told = node("p", "links-told");
   told.setAttribute("aria-live", "polite");
   const more = node("div", "writing");
   container.append(
-    node("div", "controls", maps.element, heads.element, apart.element, kinds.element, most),
+    node("div", "controls", maps.element, heads.element, apart.element, kinds.element, most, ...out.elements),
     legend,
     window_,
-    known,
+    note,
     told,
     holder,
     more,
@@ -74,6 +76,7 @@ function mount(container, context) {
     slider.value = state.p;
     mass.textContent = `${Math.round(100 * state.p)} %`;
     const severally = apart.box.checked && head === "mean" && map.heads <= COLOURS;
+    out.update(scene.axes[map.keys]);
     apart.element.hidden = head !== "mean" || map.heads > COLOURS;
     const queries = units(scene.axes[map.queries], state.words);
     const keys = units(scene.axes[map.keys], state.words);
@@ -109,8 +112,11 @@ function mount(container, context) {
         return best.map(([key, weight]) => ({ query, key, weight, colour: severally ? category(i) : "var(--accent)" }));
       }),
     );
-    known.hidden = !short;
-    known.textContent = `Of ${short.toLocaleString("en")} of these queries only the largest weights are known here; together they have less than ${mass.textContent}.`;
+    const said = [];
+    if (takenOut(scene, map, state.without).size) said.push(`Without ${takenOutWords(state.without)}: what is left of each query adds up to 1.`);
+    if (short) said.push(`Of ${short.toLocaleString("en")} of these queries only the largest weights are known here; together they have less than ${mass.textContent}.`);
+    note.hidden = !said.length;
+    note.textContent = said.join(" ");
     draw(map, some, keys, links);
     legend.hidden = !severally;
     legend.replaceChildren(

@@ -120,7 +120,7 @@ export function drawLinks(container, { queries, keys, links, titles, choose, loo
       });
     };
     names.query.style.transform = `translate(${start}px, 0)`;
-    names.key.style.transform = `translate(${start + whole - right}px, 0)`;
+    names.key.style.transform = `translate(${Math.min(start + whole - right, width - names.key.offsetWidth)}px, 0)`;
     return {
       width,
       height: top + row * Math.max(queries.length, keys.length) + 8,

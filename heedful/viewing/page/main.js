@@ -30,7 +30,7 @@ import { view as map } from "./map.js";
 import { view as overview } from "./overview.js";
 import { createProgress } from "./progress.js";
 import { ServerSource } from "./source.js";
-import { beside, createStore, tooLong } from "./state.js";
+import { addressOf, beside, createStore, named, tooLong } from "./state.js";
 import { createTabs } from "./tabs.js";
 import { createTooltip } from "./tooltip.js";
 
@@ -98,8 +98,7 @@ export async function start(source) {
   function wanted() {
     const { state } = store;
     const { models, opened } = told;
-    const named = models.find((one) => one.id === state.model || one.folder_name === state.model);
-    const model = named ?? models.find((one) => one.id === opened?.model) ?? models[0];
+    const model = named(models, state.model) ?? models.find((one) => one.id === opened?.model) ?? models[0];
     if (!model) return null;
     const given = Object.values(state.texts).some((text) => text);
     const texts = given ? state.texts : opened?.model === model.id ? opened.texts : {};
@@ -112,14 +111,7 @@ export async function start(source) {
     const want = wanted();
     if (!want || !source.can.open || Object.values(store.state.texts).some((text) => text)) return;
     if (!Object.keys(want.texts).length) return;
-    store.set({ model: nameOf(want.model), texts: want.texts }, { step: false });
-  }
-
-  // A model in the address: by its folder, where only one has this name; one alone need not be named.
-  function nameOf(model) {
-    if (told.models.length < 2) return null;
-    const named = told.models.filter((one) => one.folder_name === model.folder_name).length === 1;
-    return named ? model.folder_name : model.id;
+    store.set({ model: addressOf(want.model, told.models), texts: want.texts }, { step: false });
   }
 
   // Whoever sends the address should know what it does not say.
@@ -247,7 +239,7 @@ export async function start(source) {
     asked = null;
     // Where one looked in another text means nothing in this one.
     const anew = { query: null, key: null, x: null, y: null, zoom: null, output: null, stage: null, step: null, word: null, gold: "" };
-    store.set({ ...anew, model: nameOf(model), texts });
+    store.set({ ...anew, model: addressOf(model, told.models), texts });
     look();
   });
   tellOpened();

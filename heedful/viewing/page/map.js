@@ -5,17 +5,18 @@
 
 import { Camera } from "./camera.js";
 import { decades, fit, pictureDrawn } from "./canvas.js";
-import { button, choice, menu, node, tick } from "./controls.js";
+import { withoutChooser } from "./choosers.js";
+import { button, choice, menu, node } from "./controls.js";
 import { saveNumbers, savePicture } from "./export.js";
 import { follow } from "./gestures.js";
 import { drawLabels, gutters } from "./labels.js";
 import { drawFrame, drawLegend, drawNumbers, drawPointer, drawTakenOut, LEGEND } from "./map_drawing.js";
 import { RowTable } from "./row_table.js";
-import { beside, chosen } from "./state.js";
+import { beside, chosen, moved } from "./state.js";
 import { Tiles } from "./tiles.js";
 import { mapTitle, numbered, weightText } from "./tokens.js";
 import { Tracks } from "./tracks.js";
-import { takenOut, Without } from "./without.js";
+import { takenOut, takenOutWords, Without } from "./without.js";
 
 export const view = {
   name: "map",
@@ -58,7 +59,10 @@ class MapView {
   controls() {
     const { context } = this;
     const go = (step) => context.set(beside(context.scene, context.state, step));
-    this.map = menu("Map", [], (number) => context.set({ map: context.scene.maps[number].name, head: 0 }));
+    this.map = menu("Map", [], (number) => {
+      const { scene, state } = context;
+      context.set(moved(chosen(scene, state).map, scene.maps[number], 0));
+    });
     this.headMenu = menu("Head", [], (head) => context.set({ head: head === "mean" ? "mean" : Number(head) }));
     const previous = button("‹", () => go(-1), "The head before ( [ )");
     const next = button("›", () => go(1), "The next head ( ] )");
@@ -72,13 +76,7 @@ class MapView {
       ["linear", "Linear"],
       ["log", "Log", "Small weights become visible"],
     ], (scale) => context.set({ scale }));
-    const out = (kind, on) => {
-      const kinds = new Set(context.state.without.split(",").filter(Boolean));
-      kinds[on ? "add" : "delete"](kind);
-      context.set({ without: ["special", "first"].filter((one) => kinds.has(one)).join(",") });
-    };
-    this.first = tick("without the first key", (on) => out("first", on));
-    this.special = tick("without special tokens", (on) => out("special", on));
+    this.out = withoutChooser(context);
     const zoom = node("div", "choice", ...[
       ["−", 1 / 1.6, "Farther ( − )"],
       ["+", 1.6, "Nearer ( + )"],
@@ -90,7 +88,7 @@ class MapView {
       return one;
     }));
     const heads = node("span", "pair", this.headMenu.element, previous, next);
-    return node("div", "controls", this.map.element, heads, zoom, this.channel.element, this.scale.element, this.first.element, this.special.element);
+    return node("div", "controls", this.map.element, heads, zoom, this.channel.element, this.scale.element, ...this.out.elements);
   }
 
   destroy() {
@@ -175,10 +173,7 @@ class MapView {
     this.headMenu.show(head, map.heads > 1 ? [...heads, ["mean", "mean of all"]] : heads);
     this.channel.show(state.channel);
     this.scale.show(state.scale);
-    const kinds = state.without.split(",");
-    this.first.box.checked = kinds.includes("first");
-    this.special.box.checked = kinds.includes("special");
-    this.special.element.hidden = !this.axes.keys.special.length && !kinds.includes("special");
+    this.out.update(this.axes.keys);
     this.stage.setAttribute(
       "aria-label",
       `${mapTitle(map, head)}: ${map.shape[0]} queries by ${map.shape[1]} keys. Arrows go from weight to weight, plus and minus zoom, 0 shows all.`,
@@ -268,14 +263,8 @@ class MapView {
         ? `each cell: the share its ${size} queries give to its ${size} keys, on average`
         : `each cell: the largest of ${size} × ${size} weights`;
     const sampled = tiles.get(camera.level, 0, 0)?.sampled ? " (from some of the queries; the rest follows)" : "";
-    const left = without && can === true ? ` · without ${this.outWords()}: what is left of each row adds up to 1` : "";
+    const left = without && can === true ? ` · without ${takenOutWords(context.state.without)}: what is left of each row adds up to 1` : "";
     return { title: mapTitle(map, head), cell: cell + sampled + left };
-  }
-
-  outWords() {
-    const kinds = this.context.state.without.split(",");
-    const words = [kinds.includes("first") && "the first key", kinds.includes("special") && "special tokens"];
-    return words.filter(Boolean).join(" and ");
   }
 
   point() {

@@ -6,7 +6,8 @@ import { shorten, shown } from "./tokens.js";
 
 const SLANT = Math.PI / 4;
 
-// rows, columns: texts; value(row, column) -> number; shade(value) -> 0 ... 255; width: of the canvas at most.
+// rows, columns: texts; value(row, column) -> number; shade(value) -> 0 ... 255; width: what cells and labels fit into as
+// far as they can be small, the canvas is wider where they cannot.
 // Gives at(x, y) -> {row, column} or null, for pointers.
 export function drawMatrix(canvas, { rows, columns, value, shade, width, cell = 44 }) {
   const { ink: text, muted, serif, sans } = look();
@@ -25,7 +26,7 @@ export function drawMatrix(canvas, { rows, columns, value, shade, width, cell = 
   const tall = Math.max(16, Math.min(size, 30));
 
   const whole = left + columns.length * size + overhang;
-  const context = fit(canvas, Math.min(width, whole), top + rows.length * tall + 2);
+  const context = fit(canvas, whole, top + rows.length * tall + 2);
   context.font = font;
   context.textBaseline = "middle";
   tops.forEach((label, column) => {
@@ -35,6 +36,7 @@ export function drawMatrix(canvas, { rows, columns, value, shade, width, cell = 
     if (slanted) {
       context.translate(x, top - 6);
       context.rotate(-SLANT);
+      context.textAlign = "left";
       context.fillText(fitted(context, label, 150), 0, 0);
     } else {
       context.textAlign = "center";

@@ -6,7 +6,7 @@
 import { decades, largest, pictureDrawn, pixels, shading } from "./canvas.js";
 import { choice, menu, node } from "./controls.js";
 import { isSmall, smallMatrices } from "./few_heads.js";
-import { chosen } from "./state.js";
+import { chosen, moved } from "./state.js";
 import { about, heads, offered, sentence, standOuts, told } from "./statistics.js";
 import { GROUPS, mapTitle } from "./tokens.js";
 
@@ -67,7 +67,7 @@ class Overview {
     this.groups.addEventListener("keydown", (event) => this.key(event));
     this.groups.addEventListener("pointermove", (event) => this.hover(event));
     this.groups.addEventListener("pointerleave", () => context.tooltip.hide());
-    this.resized = new ResizeObserver(() => this.pictures && this.draw());
+    this.resized = new ResizeObserver(() => this.update());
     this.resized.observe(container);
     this.load();
   }
@@ -213,7 +213,8 @@ class Overview {
 
   open({ map, head }) {
     this.context.tooltip.hide();
-    this.context.set({ view: "map", map: map.name, head, x: null, y: null, zoom: null });
+    const { scene, state, set } = this.context;
+    set({ ...moved(chosen(scene, state).map, map, head), view: "map", x: null, y: null, zoom: null });
   }
 
   paint() {

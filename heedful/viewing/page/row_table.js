@@ -44,6 +44,10 @@ export class RowTable {
       found = await source.top(scene, number, head, [query, query + 1], most);
       if (without) [left] = await without.left([query, query + 1]);
     } catch (error) {
+      if (now !== this.#shown) return;
+      // The rows of another query do not stay under this one's name.
+      this.note.textContent = "";
+      this.links.hidden = this.table.hidden = true;
       fail(error);
       return;
     }

@@ -184,18 +184,18 @@ export class SavedSource {
     return this.#packed(`scenes/${scene.id}/attribution?output=${output}&method=${method}`, what);
   }
 
-  async growth({ model, texts, beam }) {
-    const scene = await this.open({ model, texts });
+  growth(scene, beam) {
     return this.#json(`scenes/${scene.id}/growth?beam=${beam}`, `the search with a beam of ${beam}`);
   }
 
+  compares(left, right) {
+    return this.#elements.has(pair(left, right)) || this.#elements.has(pair(right, left));
+  }
+
   compare(left, right) {
-    const side = ({ scene, map, head }) => `${scene.id}.${map}.${head}`;
-    const path = (one, other) => `compare?left=${side(one)}&right=${side(other)}`;
-    if (this.#elements.has(path(left, right)) || !this.#elements.has(path(right, left))) {
-      return this.#packed(path(left, right), "this comparison");
-    }
-    return this.#once(path(left, right), async () => exchanged(await this.#packed(path(right, left))));
+    const path = pair(left, right);
+    if (this.#elements.has(path) || !this.compares(left, right)) return this.#packed(path, "this comparison");
+    return this.#once(path, async () => exchanged(await this.#packed(pair(right, left))));
   }
 
   #weights(scene, map) {
@@ -243,6 +243,12 @@ export class SavedSource {
     }
     return this.#kept.get(name);
   }
+}
+
+// The address of a comparison.
+function pair(left, right) {
+  const side = ({ scene, map, head }) => `${scene.id}.${map}.${head}`;
+  return `compare?left=${side(left)}&right=${side(right)}`;
 }
 
 // A comparison with its sides exchanged; heedful/viewing/comparison.py says what is in it.

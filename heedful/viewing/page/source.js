@@ -70,9 +70,11 @@ export class ServerSource {
     return this.#numbers(scene, `attribution?output=${output}&method=${method}`);
   }
 
-  growth({ model, texts, beam }) {
-    return this.#kept.get(`growth ${beam} ${model} ${JSON.stringify(texts)}`, () =>
-      ask("api/growth", { model, texts, beam }),
+  // Of the scene only its source: the search is for what might be written.
+  growth(scene, beam) {
+    const { source } = scene.texts;
+    return this.#kept.get(`growth ${scene.id} ${beam}`, () =>
+      ask("api/growth", { model: scene.model, texts: { source }, beam }),
     );
   }
 
@@ -81,6 +83,11 @@ export class ServerSource {
     return this.#kept.get(`forced ${scene.id}`, () =>
       this.#reopening([scene], () => ask(`api/scenes/${this.#id(scene)}/forced`)),
     );
+  }
+
+  // Whether two sides can be compared: here all, on a saved page those that it was made with.
+  compares() {
+    return true;
   }
 
   // left, right: {scene, map, head}

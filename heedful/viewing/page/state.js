@@ -214,11 +214,29 @@ export function chosen(scene, state) {
   return { number, map, head };
 }
 
+// Another attention, as a patch of the state: the query and key that are fixed mean nothing on other axes.
+export function moved(from, map, head) {
+  const same = from.queries === map.queries && from.keys === map.keys;
+  return { map: map.name, head, ...(same ? {} : { query: null, key: null }) };
+}
+
 // The head before or after, across layers: a patch of the state.
 export function beside(scene, state, step) {
   const { number, map, head } = chosen(scene, state);
   const next = (head === "mean" ? (step > 0 ? -1 : map.heads) : head) + step;
   if (next >= 0 && next < map.heads) return { map: map.name, head: next };
   const other = scene.maps[(number + step + scene.maps.length) % scene.maps.length];
-  return { map: other.name, head: step > 0 ? 0 : other.heads - 1 };
+  return moved(map, other, step > 0 ? 0 : other.heads - 1);
+}
+
+// A model in the address: by its folder, where only one has this name, else by its id; one alone need not be named.
+export function addressOf(model, models) {
+  if (models.length < 2) return null;
+  const alone = models.filter((one) => one.folder_name === model.folder_name).length === 1;
+  return alone && model.folder_name ? model.folder_name : model.id;
+}
+
+// The model that an address names. Folders come first: ids are numbers, and a folder may be called "0".
+export function named(models, address) {
+  return models.find((one) => one.folder_name === address) ?? models.find((one) => one.id === address);
 }

@@ -18,6 +18,12 @@ export function takenOut(scene, map, without) {
   return keys;
 }
 
+// "special,first" -> "the first key and special tokens"
+export function takenOutWords(without) {
+  const kinds = without.split(",");
+  return [kinds.includes("first") && "the first key", kinds.includes("special") && "special tokens"].filter(Boolean).join(" and ");
+}
+
 // What the weights of queries a to b (behind the last) add up to -> array (b - a)
 export async function sumsOf(source, scene, number, head, [a, b]) {
   const keys = scene.maps[number].shape[1];
