@@ -30,7 +30,10 @@ def by_length(
         typer.Option(help="Target language, such as de.", show_default="that of the data or model"),
     ] = None,
     count: Annotated[Literal["words", "characters"], typer.Option(help="What a length counts.")] = "words",
-    step: Annotated[int, typer.Option(min=1, help="Width of a bucket of lengths.")] = 5,
+    step: Annotated[
+        int,
+        typer.Option(min=1, help="Width of a bucket of lengths; the last is wide enough to have 50 lines."),
+    ] = 5,
     figure: Annotated[Path | None, typer.Option(help="Draw it too, into this .svg file.")] = None,
     names: Annotated[
         str | None, typer.Option(help="Of the systems, with commas.", show_default="names of their folders")

@@ -77,6 +77,8 @@ def embed(
 
     if output is not None:
         check(output, overwrite)
+    if idf is not None and pooling != "idf":
+        raise HeedfulError("--idf is for --pooling idf: add it, or leave --idf out.")
     counted = None
     if pooling == "idf":
         if {input, idf or input} <= {None, Path("-")}:
@@ -94,8 +96,11 @@ def embed(
     else:
         from heedful import durable
 
-        with durable.replacing(output) as unfinished, unfinished.open("wb") as file:
-            write_npy(file, answers, embedder.width)
+        try:
+            with durable.replacing(output) as unfinished, unfinished.open("wb") as file:
+                write_npy(file, answers, embedder.width)
+        except OSError as error:
+            raise HeedfulError(f"{output} cannot be written: {error.strerror or error}.") from error
 
 
 def write_npy(file: IO[bytes], answers: Iterable["Embedded"], width: int) -> None:

@@ -38,7 +38,7 @@ def evaluate(
     heedful evaluate runs/multi30k-en-de --source test.en --reference test.de
     heedful evaluate --hypotheses mine.de --reference test.de --language de
     """
-    from heedful.errors import DataError
+    from heedful.errors import DataError, RecipeError
 
     if (model is None) != (source is None) or (model is None) == (hypotheses is None):
         raise DataError("Give a model folder with --source, or a translation with --hypotheses.")
@@ -49,9 +49,12 @@ def evaluate(
 
     from heedful.cli.input import lines
     from heedful.evaluation import evaluate, table
-    from heedful.evaluation.metrics import make_scorer
+    from heedful.evaluation.metrics import METRICS, make_scorer
 
-    references, names = list(lines(reference)), [name.strip() for name in metrics.split(",") if name.strip()]
+    references = list(lines(reference))
+    names = list(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
+    if not names:
+        raise RecipeError(f"--metrics names none; the metrics are {', '.join(METRICS)}.")
     translator = None
     if model is not None:
         from heedful.tasks.translator import load

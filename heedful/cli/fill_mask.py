@@ -37,8 +37,8 @@ def fill_mask(
     from heedful.tasks.masked_language_modelling_folder import load
 
     filler = load(model, device=device)
-    for number, each in enumerate([text] if text is not None else lines(None)):
-        filled = filler.fill(each, best)
+    texts = [filler.fill(text, best)] if text is not None else filler.stream(lines(None), best)
+    for number, filled in enumerate(texts):
         if as_json:
             print(json.dumps(filled.to_json(), ensure_ascii=False), flush=True)
             continue

@@ -41,15 +41,15 @@ def generate(
     from heedful.machine import prepare
 
     prepare(threads)  # before PyTorch is loaded
-    from heedful.errors import DataError, ModelFolderError
+    from heedful.cli.input import lines
+    from heedful.errors import ModelFolderError, RecipeError
     from heedful.tasks.language_modelling_folder import load
     from heedful.tasks.model_folder import name_of_task
 
     if prompt_file is not None:
-        try:
-            prompt = prompt_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{prompt_file} cannot be read as text: {error}.") from error
+        if prompt:
+            raise RecipeError("--prompt and --prompt-file are both given; one of the two.")
+        prompt = "\n".join(lines(prompt_file))
     if name_of_task(model) != "language-modelling":
         raise ModelFolderError(
             f"The model in {model} is no language model, so it cannot go on from a prompt; `heedful predict` asks "

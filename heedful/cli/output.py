@@ -44,6 +44,14 @@ def check(path: Path, overwrite: bool) -> None:
         )
 
 
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse, before any work, to replace a model that a folder holds already."""
+    if (folder.expanduser() / "config.json").exists() and not overwrite:
+        raise DataError(
+            f"{folder} holds a model already; choose another name, or replace it with --overwrite."
+        )
+
+
 def flush(file: IO[str]) -> None:
     """Let whoever is waiting at a terminal see what there is so far."""
     if file.isatty():

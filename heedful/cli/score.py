@@ -30,7 +30,9 @@ def score(
 
     pairs = read_pairs(corpus_of(source=source, target=target))
     translator = load(model, device=device)
+    done = 0
     while window := list(islice(pairs, _WINDOW)):
         sources, targets = zip(*window, strict=True)
-        for value in translator.score(sources, targets, batch_tokens=batch_tokens):
+        for value in translator.score(sources, targets, batch_tokens=batch_tokens, before=done):
             print(f"{value:.6f}")
+        done += len(window)

@@ -172,6 +172,10 @@ def translate(
         top_p=top_p,
         seed=seed,
     )
+    if n_best is not None and n_best > 1 and format == "text":
+        raise DataError(
+            "--n-best gives several translations of a line: add --format nbest, or --format jsonl."
+        )
     texts, starts = lines(source), None if prefixes is None else lines(prefixes)
     if prefix is not None:
         texts, again = tee(texts)
@@ -216,7 +220,7 @@ def searched(default: "SearchSettings", **options: Any) -> "SearchSettings":
     from heedful.training.complaints import complaints
 
     given = {name: value for name, value in options.items() if value is not None}
-    sampling = [name for name in ("temperature", "top_k", "top_p") if name in given]
+    sampling = [name for name in ("temperature", "top_k", "top_p", "seed") if name in given]
     if sampling and "method" not in given and default.method != "sample":
         raise RecipeError(f"{_option(sampling[0])} is for sampling: add --sample.")
     if "beam" in given and "method" not in given:

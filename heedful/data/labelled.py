@@ -202,7 +202,12 @@ def _objects(settings: LabelledSettings, path: Path) -> Iterator[Labelled]:
         if not isinstance(row, dict):
             raise DataError(f"{place} is not a JSON object ({{...}}) but a {type(row).__name__}.")
         values = {name: _value(row, str(key), name, place) for name, key in keys.items()}
-        yield Labelled(values["text"], values.get("second"), values["label"].strip(), place)
+        label = values["label"].strip()
+        if len(label.splitlines()) > 1 or "\t" in label:
+            raise DataError(
+                f"{place}: the label {label!r} has a line end or a tab in it; answers are a line each."
+            )
+        yield Labelled(values["text"], values.get("second"), label, place)
 
 
 def _value(row: dict[str, Any], key: str, field: str, place: str) -> str:

@@ -210,8 +210,8 @@ def metric_kind(name: str) -> MetricKind:
     if name in METRICS:
         return METRICS[name]
     near = difflib.get_close_matches(name.lower(), METRICS, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise RecipeError(f"There is no metric {name!r}; {hint}The metrics are {', '.join(METRICS)}.")
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise RecipeError(f"There is no metric {name!r}{hint} The metrics are {', '.join(METRICS)}.")
 
 
 def make_scorer(name: str, language: str | None) -> Scorer:

@@ -2,7 +2,7 @@
 
     import_folder("bert-base-uncased", "models/bert")       # then: heedful fill-mask models/bert "The [MASK] sat."
     import_folder("gpt2", "models/gpt2")                    # then: heedful generate models/gpt2 --prompt "To be"
-    export_folder("runs/bert-mlm", "for-transformers")      # then: AutoModelForMaskedLM.from_pretrained(...)
+    export_folder("runs/bert-base", "for-transformers")     # then: AutoModelForMaskedLM.from_pretrained(...)
 
 Entries of the vocabulary change their places (heedful.interop.hf_tokenizer), and rows of the weights with them, so that
 the same text gives the same numbers.

@@ -134,10 +134,17 @@ class TextClassifier:
         return self._classify(pairs)
 
     def stream(self, lines: Iterable[str]) -> Iterator[Classified]:
-        """Say of each line what it is: a text, a pair with a tab between, or an object of JSON; empty ones are none."""
-        numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+        """Say of each line what it is: a text, a pair with a tab between, or an object of JSON.
+
+        To an empty line the answer is empty. Raises DataError, with the number of the line.
+        """
+        numbered = enumerate(lines, start=1)
         while chunk := list(islice(numbered, _READ)):
-            yield from self._classify([self._parsed(line, f"line {number}") for number, line in chunk])
+            texts = [self._parsed(line, f"line {number}") for number, line in chunk if line.strip()]
+            answers = iter(self._classify(texts))
+            yield from (
+                next(answers) if line.strip() else Classified("", None, "", None, {}) for _, line in chunk
+            )
 
     def _parsed(self, line: str, where: str) -> tuple[str, str | None]:
         line = line.rstrip("\r\n")
@@ -146,7 +153,12 @@ class TextClassifier:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 row = None  # a text that begins with a brace
-            if isinstance(row, dict) and isinstance(row.get("text"), str):
+            if isinstance(row, dict):
+                if not isinstance(row.get("text"), str):
+                    keys = ", ".join(map(repr, row)) or "none"
+                    raise DataError(
+                        f"{where} is an object of JSON without a text under 'text'; its keys are: {keys}."
+                    )
                 second = row.get("second")
                 self._check(row["text"], second if isinstance(second, str) else None, where)
                 return row["text"], second if isinstance(second, str) else None

@@ -50,10 +50,18 @@ METRICS = {"accuracy": False, "alignment": True, "uniformity": True}
 _FROM_TRAIN = 500  # texts that are held out where there are no validation data, at most
 
 
+class OwnPartners(TextSettings):
+    """Texts of which each is its own partner."""
+
+    documents: Literal["file", "paragraph", "line"] = Field(
+        default="line", description="a text is a line, what stands between blank lines, or a file"
+    )
+
+
 class ContrastiveData(Settings):
     """Which texts belong together: each with itself, or pairs."""
 
-    train: TextSettings | None = Field(default=None, description="texts, each of which is its own partner")
+    train: OwnPartners | None = Field(default=None, description="texts, each of which is its own partner")
     pairs: CorpusSettings | None = Field(default=None, description="pairs of texts instead")
     validation: CorpusSettings | None = Field(
         default=None, description="pairs to choose the best model by; unset: a part of the training data"

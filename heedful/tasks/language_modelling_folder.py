@@ -148,9 +148,10 @@ class LanguageModel:
             words = (word for word in self.tokenizer.words(prompt) if UNKNOWN in self.tokenizer.segment(word))
             unknown = next(words, None)
             if unknown is not None:
+                unseen = [letter for letter in unknown if UNKNOWN in self.tokenizer.segment(letter)]
                 raise DataError(
-                    f"The prompt has {unknown!r}, which the model has never seen; leave it out, or train with "
-                    "tokenizer.byte_fallback = true."
+                    f"The prompt has {''.join(unseen) or unknown!r}, which the model has never seen; leave it out, or "
+                    "train with tokenizer.byte_fallback = true."
                 )
         return ids
 
@@ -200,7 +201,8 @@ def _sampling(samples: int, choices: Mapping[str, Any]) -> SearchSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])).replace("n_best", "samples")
-        raise RecipeError(f"{name or 'The choices'}: {first['msg']}.") from error
+        said = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+        raise RecipeError(f"{name} is {first['input']!r}, but {said}." if name else f"{said}.") from error
 
 
 def save(

@@ -113,10 +113,10 @@ class MaskFiller:
         """
         return self._fill(text, best, "The text")
 
-    def stream(self, lines: Iterable[str]) -> Iterator[Filled]:
+    def stream(self, lines: Iterable[str], best: int = 5) -> Iterator[Filled]:
         """Fill the holes of lines as they come. Raises DataError, with the number of the line, as `fill`."""
         for number, line in enumerate(lines, start=1):
-            yield self._fill(line, 5, f"Line {number}")
+            yield self._fill(line, best, f"Line {number:,}")
 
     @torch.inference_mode()
     def follows(self, first: str, second: str) -> float:

@@ -131,6 +131,8 @@ class Translator:
         self, texts: Sequence[str], *, prefixes: Sequence[str] | None = None, **options: Unpack[Options]
     ) -> list[str]:
         """Give the best translation of each text; takes what `answers` takes."""
+        if isinstance(texts, str):
+            raise TypeError("translate takes a list of texts, and got one: put it into [ ].")
         return [answer.text for answer in self.answers(texts, prefixes=prefixes, **options)]
 
     def stream(
@@ -213,9 +215,16 @@ class Translator:
         ]
 
     def score(
-        self, sources: Sequence[str], targets: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        before: int = 0,
     ) -> list[float]:
         """Give log P(target | source) of each pair of texts.
+
+        before: how many lines went before, for messages
 
         Raises DataError for unequal numbers of texts, and for one that is longer than the model reads or writes.
         """
@@ -226,7 +235,7 @@ class Translator:
         source_ids = self.source_tokenizer.encode_batch(sources)
         target_ids = self.target_tokenizer.encode_batch(targets)
         maximum = self.model.maximum_length
-        for number, pair in enumerate(zip(source_ids, target_ids, strict=True), start=1):
+        for number, pair in enumerate(zip(source_ids, target_ids, strict=True), start=before + 1):
             for side, ids in zip(("source", "target"), pair, strict=True):
                 check_length(f"Line {number:,}: the {side}", ids, maximum)
         lengths = [max(map(len, pair)) + 1 for pair in zip(source_ids, target_ids, strict=True)]

@@ -52,6 +52,8 @@ def _of_another(root: Any, place: Place, location: Place) -> str | None:
         for name, field in settings.model_fields.items()
         if chosen[-1] not in get_args(field.annotation)
     ]
+    if not own:
+        return None
     near = difflib.get_close_matches(str(place[-1]), own, n=1)
     has = f"did you mean {dotted((*place[:-1], near[0]))}?" if near else f"it has {', '.join(own)}."
     return f"{chosen[-1]} has no setting {dotted(place)}; {has}"

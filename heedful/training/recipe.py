@@ -68,9 +68,9 @@ class Recipe(TaskSettings):
         self.check(self.training)
         return self
 
-    def needed_metrics(self) -> set[str]:
+    def needed_metrics(self) -> list[str]:
         """What the model is scored with, in validation and at the end; the loss is no metric."""
-        return {*self.metrics} | ({self.training.metric} - {"loss"})
+        return sorted({*self.metrics} | ({self.training.metric} - {"loss"}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, between processes of one training: the class is made from the name of the task."""

@@ -67,9 +67,14 @@ def _table(settings: Settings, name: str) -> Iterator[str]:
         if isinstance(value, Settings):
             tables += ["", f"[{inner}]", *_table(value, inner)]
         elif isinstance(value, Mapping):
+            plain = [
+                f"{_key(free)} = {_value(entry)}" for free, entry in value.items() if not _is_table(entry)
+            ]
+            tables += ["", f"[{inner}]", *plain] if plain else []
             for free, entry in value.items():
-                entry_name = f"{inner}.{_key(free)}"
-                tables += ["", f"[{entry_name}]", *_table(entry, entry_name)]
+                if _is_table(entry):
+                    entry_name = f"{inner}.{_key(free)}"
+                    tables += ["", f"[{entry_name}]", *_table(entry, entry_name)]
         elif isinstance(value, tuple) and value and isinstance(value[0], Settings):
             for entry in value:
                 tables += ["", f"[[{inner}]]", *_table(entry, inner)]
@@ -77,6 +82,10 @@ def _table(settings: Settings, name: str) -> Iterator[str]:
             line = f"{key} = {_value(value)}"
             yield f"{line:<34} # {' '.join(field.description.split())}" if field.description else line
     yield from tables
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Settings)
 
 
 def _key(name: str) -> str:

@@ -100,6 +100,21 @@ def test_evaluate_is_translate_and_score(heedful, talking: Path, pairs: tuple[Pa
     assert "nc:6" in shown.out
 
 
+def test_a_wrong_line_is_told_with_its_number_far_into_a_file(heedful, trained: Path, tmp_path: Path):
+    long = " ".join(["7"] * 100)
+    (tmp_path / "source").write_text("7\n" * 4100 + f"{long}\n")
+    (tmp_path / "target").write_text("7\n" * 4101)
+    ran = heedful("score", trained, "--source", tmp_path / "source", "--target", tmp_path / "target")
+    assert ran.status == 2
+    assert "Line 4,101: the source has" in ran.err
+
+
+def test_metrics_are_named_once_and_not_none(heedful, pairs: tuple[Path, Path]):
+    files = ("evaluate", "--hypotheses", pairs[1], "--reference", pairs[1], "--json", "--metrics")
+    assert heedful(*files, ",").err.count("--metrics names none; the metrics are bleu") == 1
+    assert len(json.loads(heedful(*files, "chrf,chrf").out)) == 1
+
+
 def test_the_reference_itself_scores_100(heedful, pairs: tuple[Path, Path]):
     ran = heedful(
         "evaluate", "--hypotheses", pairs[1], "--reference", pairs[1], "--metrics", "exact-match", "--json"

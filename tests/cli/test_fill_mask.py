@@ -45,3 +45,11 @@ def test_a_text_without_a_mask_is_told(heedful, model):
     ran = heedful("fill-mask", model, "The cat sat.", "--device", "cpu")
     assert ran.status == 2
     assert "has no [MASK] to fill in: 'The cat sat.'" in ran.err
+
+
+def test_a_line_without_a_mask_is_told_with_its_number(heedful, model, monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"The [MASK] sat.\nno mask\n")))
+    ran = heedful("fill-mask", model, "--best", 2, "--json", "--device", "cpu")
+    assert ran.status == 2
+    assert len(ran.out.splitlines()) == 1
+    assert "Line 2 has no [MASK] to fill in: 'no mask'" in ran.err

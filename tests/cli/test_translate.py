@@ -144,6 +144,8 @@ def test_a_line_translated_in_pieces_is_told(heedful, typed, talking: Path):
         (["--beam", "0"], "--beam: beam is 0, but must be at least 1."),
         (["--n-best", "9"], "n_best=9 answers cannot come from beam=2 hypotheses"),
         (["--top-k", "3"], "--top-k is for sampling: add --sample."),
+        (["--seed", "3"], "--seed is for sampling: add --sample."),
+        (["--n-best", "2"], "--n-best gives several translations of a line: add --format nbest"),
         (["--prefix", "a", "--prefixes", "b"], "--prefix and --prefixes are both given"),
         (["--output", "a", "--alignments", "a"], "--output and --alignments are the same file, a."),
         (["--output", "no/such/file"], "There is no folder"),

@@ -72,6 +72,12 @@ def test_the_outermost_folder_is_the_label_and_what_macos_adds_is_left_out(tmp_p
         read(folder=tmp_path / "folder")
 
 
+def test_a_label_is_one_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "One.", "label": "go\\nod"}\n')
+    with pytest.raises(DataError, match=r"line 1: the label 'go\\nod' has a line end or a tab in it"):
+        read(jsonl=tmp_path / "a.jsonl")
+
+
 def test_pairs_and_labels_that_are_numbers(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"a": "One.", "b": "Two.", "score": 4.5}\n')
     choices = {"text": "a", "second": "b", "label": "score"}

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import heedful
 from heedful.cli.app import app
-from heedful.errors import ModelFolderError
+from heedful.errors import DataError, ModelFolderError
 from heedful.interop import hf_tokenizer
 from heedful.interop.folders import export_folder, import_folder
 from heedful.interop.hf_tokenizer_json import tokenizer_json
@@ -347,6 +347,13 @@ def test_the_commands(gpt2, tmp_path):
     assert done.output.startswith("The")
     there = ["export", str(tmp_path / "ours"), "--to", "hugging-face", "--save", str(tmp_path / "back")]
     assert runner.invoke(app, there).exit_code == 0
+    for again in (["import", str(gpt2[0]), "--save", str(tmp_path / "ours")], there):
+        refused = runner.invoke(app, again)
+        assert isinstance(refused.exception, DataError)
+        assert "holds a model already; choose another name, or replace it with --overwrite" in str(
+            refused.exception
+        )
+        assert runner.invoke(app, [*again, "--overwrite"]).exit_code == 0
     assert {path.name for path in (tmp_path / "back").iterdir()} == {
         "config.json",
         "model.safetensors",

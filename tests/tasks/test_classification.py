@@ -134,9 +134,13 @@ def test_it_learns_is_saved_scored_answers_and_is_begun_with(folder):
     assert sum(one.probabilities.values()) == pytest.approx(1)
     lines = ["a lovely film in rome\n", "\n", '{"text": "the story was awful"}']
     found = list(loaded.stream(lines))
-    assert [answer.line for answer in found] == [one.line, two.line]
+    assert [answer.line for answer in found] == [one.line, "", two.line]  # line n of n, whatever stands there
+    with pytest.raises(
+        DataError, match=r"line 1 is an object of JSON without a text under 'text'.*keys are: 'texts'"
+    ):
+        list(loaded.stream(['{"texts": "x"}']))
     assert found[0].line == f"pos\t{one.probability:.4f}"
-    assert json.loads(json.dumps(found[1].to_json()))["label"] == "neg"
+    assert json.loads(json.dumps(found[2].to_json()))["label"] == "neg"
     # Long texts are read to their end.
     late = " ".join(["film"] * 40 + ["awful"] * 12)
     early = " ".join(["film"] * 52)

@@ -91,6 +91,19 @@ def message(path: Path, *overrides: tuple[str, str]) -> str:
 # --- the shipped ones
 
 
+@pytest.mark.parametrize("name", ["tag", "answer", "classify"])
+def test_files_named_in_a_copy_of_a_recipe_are_read_and_written_again(name, recipe_file):
+    """What stands in comments under [data] is there to be filled in."""
+    text = shipped()[name].read_text("utf-8")
+    before, data, rest = re.split(r"^\[(?:data|tokenizer)\]$", text, maxsplit=2, flags=re.MULTILINE)
+    filled = re.sub(r"^# ?", "", data, flags=re.MULTILINE)
+    recipe = read(recipe_file(f"{before}[data]{filled}[tokenizer]{rest}"))
+    assert recipe.data.train
+    assert recipe.data.validation is not None
+    assert list(recipe.data.tests) == ["NAME"]
+    assert read(recipe_file(to_toml(recipe))) == recipe
+
+
 def test_the_recipes_promised_are_there():
     assert set(shipped()) >= NEEDED
 
