@@ -1,13 +1,13 @@
 """Claim: where and how Luong's model attends matters, on a task that needs order and on captions (their table 4).
 
     python benchmarks/luong.py reverse-luong --runs FOLDER [--attentions global local-m ...] [--scores dot general ...]
-    python benchmarks/luong.py multi30k-en-de-luong --runs FOLDER --training.steps 3000
-    python benchmarks/luong.py RECIPE --runs FOLDER --only-table
+    python benchmarks/luong.py multi30k-en-de-luong --runs FOLDER --training.steps 2000
+    python benchmarks/luong.py RECIPE --runs FOLDER --only-table [--metric exact-match]
 
 Calls `heedful train` for each combination, in the run FOLDER/ATTENTION-SCORE; other options go to it. Location is
-trained with global attention only, as by Luong et al. 2015. The table has each test set's first BLEU that the recipe
-asks for, or that of --metric, with its 95% interval (bootstrap over sentences: it does not have the chance of the
-training's seed in it), and the minutes of the training.
+trained with global attention only, as by Luong et al. 2015. The table has the score of each test set, BLEU or --metric,
+with its 95% interval (bootstrap over sentences: it does not have the chance of the training's seed in it), and the
+minutes that the training took on the clock.
 """
 
 import argparse
