@@ -13,25 +13,26 @@ at its end. A document without any text is none.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from glob import glob, has_magic
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from rich.table import Table
 
 from heedful.data.corpus import checked_text, read_lines
+from heedful.data.findings import Section
 from heedful.errors import DataError
 from heedful.settings import Settings
 
 PIECE = 2**18
 """Characters from which on a piece ends at the next line that it can end at."""
 
-_FIRST = 5  # how many places of each finding are named
 _LONG = 40  # characters: a shorter line ("Exeunt.") may well occur twice
+_IN_TRAIN = {"document": "in train too", "line": f"lines of {_LONG} characters and more in train too"}
 
 
 class TextSettings(Settings):
@@ -192,34 +193,14 @@ def _of_json(path: Path, number: int, line: str, key: str) -> str:
 
 
 @dataclass
-class TextSection:
-    """What was found in the documents of one part ("train", "validation", the name of a test set).
+class TextSection(Section):
+    """What was found in the documents of one part ("train", "validation", the name of a test set)."""
 
-    duplicates: documents whose text an earlier one of the part has
-    shared_documents, shared_lines: documents and long lines that stand in the first part too, which is that of training
-    places: where the first duplicates and shared documents and lines stand
-    """
-
-    part: str
     files: tuple[str, ...]
     documents: int = 0
     characters: int = 0
     words: int = 0
     lines: int = 0
-    duplicates: int = 0
-    shared_documents: int = 0
-    shared_lines: int = 0
-    places: dict[str, list[str]] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by name, ready for JSON."""
-        return asdict(self)
-
-    def note(self, what: str, place: str) -> None:
-        """Keep the place of one of the first findings."""
-        places = self.places.setdefault(what, [])
-        if len(places) < _FIRST:
-            places.append(place)
 
 
 def check_documents(parts: Mapping[str, TextSettings]) -> list[TextSection]:
@@ -240,12 +221,7 @@ def check_documents(parts: Mapping[str, TextSettings]) -> list[TextSection]:
         if (kind, digest) not in met:
             continue
         for name, place in looked_for[kind, digest]:
-            section = sections[name]
-            if kind == "document":
-                section.shared_documents += 1
-            else:
-                section.shared_lines += 1
-            section.note(f"shared {kind}s", place)
+            sections[name].note(_IN_TRAIN[kind], place)
     return list(sections.values())
 
 
@@ -256,8 +232,7 @@ def _scan(text: TextSettings, section: TextSection) -> Iterator[tuple[tuple[str,
     def document() -> tuple[tuple[str, bytes], str]:
         key = whole.digest()
         if key in seen:
-            section.duplicates += 1
-            section.note("duplicates", place)
+            section.note("there twice", place)
         seen.add(key)
         return ("document", key), place
 
@@ -283,17 +258,11 @@ def _scan(text: TextSettings, section: TextSection) -> Iterator[tuple[tuple[str,
 
 def documents_table(sections: Iterable[TextSection]) -> Table:
     """What was found, for the terminal."""
-    shown = Table("part", title="Text")
-    for column in ("documents", "characters", "words", "twice", "in train: documents", f"lines of {_LONG}+"):
+    shown = Table("text", title="Text")
+    for column in ("documents", "words", "characters"):
         shown.add_column(column, justify="right")
-    for number, section in enumerate(sections):
-        shared = ("", "") if number == 0 else (f"{section.shared_documents:,}", f"{section.shared_lines:,}")
-        shown.add_row(
-            section.part,
-            f"{section.documents:,}",
-            f"{section.characters:,}",
-            f"{section.words:,}",
-            f"{section.duplicates:,}",
-            *shared,
-        )
+    shown.add_column("found", overflow="fold")
+    for section in sections:
+        counted = (f"{count:,}" for count in (section.documents, section.words, section.characters))
+        shown.add_row(section.part, *counted, "\n".join(section.told()))
     return shown

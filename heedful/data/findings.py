@@ -38,6 +38,13 @@ class Section:
             if place and len(finding.places) < _FIRST:
                 finding.places.append(place)
 
+    def told(self, short: bool = True) -> list[str]:
+        """A line for each fault, for people; short: files without their folders."""
+        return [
+            f"{finding.count:,} {finding.what}" + (f": {first}" if (first := finding.first(short)) else "")
+            for finding in self.findings.values()
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values that JSON can hold."""
         return vars(self) | {"findings": [vars(finding) for finding in self.findings.values()]}

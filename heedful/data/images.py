@@ -179,12 +179,8 @@ def table(found: Iterable[Found]) -> Table:
     shown.add_column("images", justify="right")
     shown.add_column("found", overflow="fold")
     for part in found:
-        lines = [
-            f"{finding.count:,} {finding.what}"
-            + (f": {finding.first(short=False)}" if finding.places else "")
-            for finding in part.findings.values()
-        ]
-        shown.add_row(part.part, f"{part.classes:,}", f"{part.images:,}", "\n".join(lines) or "nothing wrong")
+        lines = part.told(short=False) or ["nothing wrong"]
+        shown.add_row(part.part, f"{part.classes:,}", f"{part.images:,}", "\n".join(lines))
     return shown
 
 

@@ -84,9 +84,7 @@ def labelled_table(sections: Sequence[LabelledSection]) -> Table:
         common = sorted(section.labels.items(), key=lambda item: -item[1])
         share = [f"{label} {100 * count / section.examples:.1f}%" for label, count in common[:_SHOWN]]
         told = [", ".join(share) + (", ..." if len(common) > _SHOWN else "")] if share else []
-        told += [
-            f"{finding.count:,} {finding.what}: {finding.first()}" for finding in section.findings.values()
-        ]
+        told += section.told()
         mean = round(section.characters / max(section.examples, 1))
         table.add_row(
             section.part, f"{section.examples:,}", f"{mean:,}, at most {section.longest:,}", "\n".join(told)

@@ -230,10 +230,10 @@ class Contrastive(Task):
         if data.train is not None:
             found = [document.text.replace("\n", " ") for document in read_documents(data.train)]
             texts = list(dict.fromkeys(found))  # a text that comes twice would be its own negative
-            able = [text for text in texts if _halves(text) is not None]
-            out = dict.fromkeys(_held_out(able))
+            halves = {text: cut for text in texts if (cut := _halves(text)) is not None}
+            out = set() if data.validation is not None else set(_held_out(list(halves)))
             train = [(text, text) for text in texts if text not in out]
-            held = [halves for text in out if (halves := _halves(text)) is not None]
+            held = [cut for text, cut in halves.items() if text in out]
             repeated, empty = len(found) - len(texts), 0
         else:
             assert data.pairs is not None  # noqa: S101 -- one of the two

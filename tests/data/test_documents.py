@@ -116,11 +116,12 @@ def test_the_check_counts_what_occurs_twice_and_what_train_and_validation_share(
     train, validation = check_documents(parts)
     assert (train.documents, train.lines, train.words) == (4, 5, 19)
     assert train.characters == sum(len(document.text) for document in read_documents(parts["train"]))
-    assert (train.duplicates, train.shared_documents) == (1, 0)
-    assert (validation.documents, validation.duplicates) == (3, 0)
-    assert (validation.shared_documents, validation.shared_lines) == (1, 1)
-    assert validation.places["shared documents"] == [f"{tmp_path / 'validation.txt'}, line 1"]
-    assert json.loads(json.dumps(train.to_dict()))["places"]["duplicates"] == [
-        f"{tmp_path / 'train.txt'}, line 3"
+    assert (validation.documents, validation.lines) == (3, 3)
+    assert train.told() == ["1 there twice: train.txt, line 3"]
+    assert validation.told() == [
+        "1 in train too: validation.txt, line 1",
+        "1 lines of 40 characters and more in train too: validation.txt, line 3",
     ]
+    (repeated,) = json.loads(json.dumps(train.to_dict()))["findings"]
+    assert repeated == {"what": "there twice", "count": 1, "places": [f"{tmp_path / 'train.txt'}, line 3"]}
     assert documents_table([train, validation]).row_count == 2

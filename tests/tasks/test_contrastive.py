@@ -132,6 +132,9 @@ def test_no_text_is_lost_without_a_word(tmp_path, capsys):
     # A tenth of the fifty that have halves is held out; all others are learnt from.
     assert str(made.listener[-1]).startswith("95 texts to train on, 5 pairs to validate with")
     pairs.write_text("".join(f"one {n}\ttwo {n}\n" for n in range(60)) + "left\t\n\tright\n")
+    beside = {"validation": {"pairs": str(pairs)}}
+    made = task(tmp_path / "beside", {"train": {"text": [str(texts)], "documents": "line"}, **beside})
+    assert str(made.listener[-1]).startswith("100 texts to train on, 62 pairs to validate with")
     made = task(tmp_path / "pairs", {"pairs": {"pairs": str(pairs)}})
     assert "0 that were there already and 2 pairs with an empty side" in str(made.listener[-1])
 

@@ -228,7 +228,8 @@ def test_a_run_is_prepared_once_and_holds_the_last_documents_out(
     assert task.streams["train"].amount.documents + task.streams["validation"].amount.documents == len(LINES)
     assert task.streams["validation"].amount.documents == 1
     (section,) = json.loads((tmp_path / "data" / "check.json").read_text())
-    assert (section["documents"], section["duplicates"]) == (16, 12)
+    (repeated,) = section["findings"]
+    assert (section["documents"], repeated["what"], repeated["count"]) == (16, "there twice", 12)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()}
     again = LanguageModelling(task.settings, tmp_path / "data", said := Said())
     again.prepare()
