@@ -30,14 +30,9 @@ accelerate.
 import argparse
 import json
 import math
-import os
 import platform
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -45,6 +40,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sides import Clock, clock, in_process, rounds, timed
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attention
 
@@ -59,7 +55,7 @@ Result = dict[str, float]
 # --- heedful
 
 
-def heedful_training(folder: Path, steps: int, clock: Callable[[], float], recipe: bool) -> Result:
+def heedful_training(folder: Path, steps: int, clock: Clock, recipe: bool) -> Result:
     from heedful.machine import prepare, resolve_precision
 
     prepare(torch.get_num_threads())
@@ -88,7 +84,7 @@ def heedful_training(folder: Path, steps: int, clock: Callable[[], float], recip
     def step(number: int) -> None:
         stepper.step(number, schedule.rate(number), [next(batches)], totals)
 
-    found = timed(step, steps, clock)
+    found = trained(step, steps, clock)
     nats, tokens = (
         surprise(model.eval(), task.validation_batches()) if steps == STEPS else (np.ones(1), np.ones(1))
     )
@@ -137,7 +133,7 @@ class GPT(nn.Module):
         return cross_entropy(logits.flatten(0, 1), following.flatten())
 
 
-def loop_training(folder: Path, steps: int, clock: Callable[[], float]) -> Result:
+def loop_training(folder: Path, steps: int, clock: Clock) -> Result:
     torch.manual_seed(1)
     train, validation = texts()
     model = GPT(ENTRIES)
@@ -162,7 +158,7 @@ def loop_training(folder: Path, steps: int, clock: Callable[[], float]) -> Resul
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    found = timed(step, steps, clock)
+    found = trained(step, steps, clock)
     return {**found, "loss": whole_loss(model, validation) if steps == STEPS else 0.0}
 
 
@@ -198,7 +194,7 @@ def texts() -> tuple[np.ndarray, np.ndarray]:
 # --- transformers
 
 
-def trainer_training(folder: Path, steps: int, clock: Callable[[], float]) -> Result:
+def trainer_training(folder: Path, steps: int, clock: Clock) -> Result:
     from torch.utils.data import Dataset
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -261,7 +257,7 @@ def gpt2(places: int, size: str) -> Any:
 # --- writing
 
 
-def writing(side: str, size: str, samples: int, count: int, clock: Callable[[], float]) -> Result:
+def writing(side: str, size: str, samples: int, count: int, clock: Clock) -> Result:
     torch.manual_seed(1)
     prompt = [5 + place for place in range(PROMPT)]
     if side == "transformers":
@@ -296,7 +292,7 @@ def writing(side: str, size: str, samples: int, count: int, clock: Callable[[], 
             assert all(len(each.tokens) == count for each in found)
 
     repeats = 3
-    took = timed(write, repeats, clock, warm_up=1)["seconds"]
+    took = timed(write, repeats, clock, warm_up=1)
     return {"rate": repeats * samples * count / took, "loss": 0.0}
 
 
@@ -308,58 +304,29 @@ def warm(steps: int) -> int:
     return 1 if steps == STEPS else 10
 
 
-def timed(
-    step: Callable[[int], None], count: int, clock: Callable[[], float], warm_up: int | None = None
-) -> Result:
-    before = (0 if count == STEPS else warm(count)) if warm_up is None else warm_up
-    for number in range(1, before + 1):
-        step(number)
-    began = clock()
-    for number in range(before + 1, before + count + 1):
-        step(number)
-    took = clock() - began
-    return {"rate": count * BATCH * WINDOW / took, "seconds": took}
+def trained(step: Callable[[int], None], steps: int, clock: Clock) -> Result:
+    took = timed(step, steps, clock, 0 if steps == STEPS else warm(steps))
+    return {"rate": steps * BATCH * WINDOW / took, "seconds": took}
 
 
 def child(options: argparse.Namespace) -> Result:
     torch.set_num_threads(options.threads)
-    clock = time.process_time if options.threads == 1 else time.perf_counter
     folder = Path(options.folder)
+    time = clock(options.threads)
     if options.side in WRITING:
-        return writing(options.side, options.sizes[0], options.samples[0], options.tokens, clock)
+        return writing(options.side, options.sizes[0], options.samples[0], options.tokens, time)
     if options.side == "loop":
-        return loop_training(folder, options.steps, clock)
+        return loop_training(folder, options.steps, time)
     if options.side == "trainer":
-        return trainer_training(folder, options.steps, clock)
-    return heedful_training(folder, options.steps, clock, options.side == "recipe")
+        return trainer_training(folder, options.steps, time)
+    return heedful_training(folder, options.steps, time, options.side == "recipe")
 
 
 def run(
     side: str, options: argparse.Namespace, folder: str, steps: int, samples: int = 1, size: str = "char"
 ) -> Result:
-    told = {"--steps": steps, "--threads": options.threads, "--tokens": options.tokens, "--samples": samples}
-    told["--sizes"] = size
-    command = [sys.executable, __file__, "--side", side, "--folder", folder]
-    command += [str(part) for pair in told.items() for part in pair]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "TRANSFORMERS_VERBOSITY": "error"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise SystemExit(f"{side} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def rounds(sides: Sequence[str], measure: Callable[[str], float], count: int, title: str) -> None:
-    found: dict[str, list[float]] = {side: [] for side in sides}
-    for number in range(count):
-        for side in sides if number % 2 == 0 else sides[::-1]:
-            found[side].append(measure(side))
-    print(f"\n{title}")
-    for side in sides:
-        rates = found[side]
-        ratio = statistics.median(mine / other for mine, other in zip(found[sides[0]], rates, strict=True))
-        spread = (max(rates) - min(rates)) / statistics.median(rates)
-        told = f"{statistics.median(rates):10,.0f} tokens/s, spread {spread:4.0%}"
-        print(f"  {side:13} {told}; {sides[0]} is {ratio:5.2f} x", flush=True)
+    told = {"steps": steps, "tokens": options.tokens, "samples": samples, "sizes": size}
+    return in_process(__file__, options.threads, {"side": side, "folder": folder, **told})
 
 
 def quality(options: argparse.Namespace, folder: str) -> None:
@@ -396,8 +363,8 @@ def main() -> None:
     if options.quick:
         options.steps, options.rounds, options.tokens = 10, 1, 50
         options.samples, options.sizes = [1], ["char"]
-    clock = "processor time" if options.threads == 1 else "the clock"
-    print(f"{platform.machine()}, {options.threads} thread(s), by {clock}, torch {torch.__version__}")
+    by = "processor time" if options.threads == 1 else "the clock"
+    print(f"{platform.machine()}, {options.threads} thread(s), by {by}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         if options.quality:
             quality(options, folder)

@@ -9,7 +9,7 @@ relative to the folder that the command runs in, not to the file. "none" unsets 
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -95,7 +95,8 @@ def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
     """Read a shipped recipe by its name, or any by the path of its file, with some fields overridden.
 
     A value overridden is TOML where it parses as TOML, and otherwise text; a list of texts may be given with commas.
-    `data.train.source` means the first of the corpora, `data.train.0.source`.
+    `data.train.source` means the first of the corpora, `data.train.0.source`. Training data that an override names, as
+    `data.name` or as `data.train`, take the place of the recipe's, whichever way it names them.
 
     Raises RecipeError, with a line for each mistake: the file and line, or the option; the field, its value, what is
     expected; for an unknown name, the nearest.
@@ -116,6 +117,7 @@ def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
         raise RecipeError(f"{path}: there is no task {name_of_task!r}; the tasks are {', '.join(TASKS)}.")
     kind = recipe_of(name_of_task)
     given = _override(kind, document, overrides)
+    _instead(document, given)
     there, label = lines(text), f"recipe {name}" if str(name) in shipped() else str(path)
 
     def where(place: Place) -> str:
@@ -185,6 +187,20 @@ def _override(
     if wrong:
         raise RecipeError("\n".join(wrong))
     return given
+
+
+def _instead(document: dict[str, Any], given: Collection[Place]) -> None:
+    """Take out what the recipe says of its own data where overrides name others: a data set, or files."""
+    data = document.get("data")
+    if not isinstance(data, dict):
+        return
+    named = {key for key in ("name", "train") if any(place[:2] == ("data", key) for place in given)}
+    if named == {"train"} and data["train"] != "none":
+        data.pop("name", None)
+    if named == {"name"} and data["name"] != "none":
+        for key in ("train", "validation"):
+            if not any(place[:2] == ("data", key) for place in given):
+                data.pop(key, None)
 
 
 def _place(kind: type[Recipe], name: str) -> Place:

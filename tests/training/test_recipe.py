@@ -228,6 +228,22 @@ def test_a_mistake_in_a_file_is_told_with_its_place(text: str, said: str, recipe
     assert said in message(recipe_file(DATES + text))
 
 
+def test_training_data_of_an_option_take_the_place_of_the_recipes():
+    own = [("data.train.text", "mine.txt")]
+    assert read("tinyshakespeare", own).data.name is None
+    assert read("bert-mlm", [("data.name", "tinyshakespeare")]).data.train is None
+    assert read("bert-mlm", own).data.train.text == (Path("mine.txt"),)
+    # A test text is beside the training data; two kinds of training data, and no data at all, are mistakes.
+    assert read("tinyshakespeare", [("data.tests.mine.text", "mine.txt")]).data.name == "tinyshakespeare"
+    for options, said in (
+        ([*own, ("data.name", "tinyshakespeare")], "both given"),
+        ([("data.validation.text", "mine.txt")], "both given"),
+        ([("data.name", "none")], "no training data"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            read("tinyshakespeare", options)
+
+
 def test_all_mistakes_are_told_at_once(recipe_file):
     told = message(recipe_file(DATES + "[training]\nsteps = 0\nclip = -1\n[model]\nheads = 'x'"))
     assert len(told.splitlines()) == 3
