@@ -172,6 +172,7 @@ def _scene(
         ("arithmetic", explained),
         ("attribution", attributed),
         ("growth", grown),
+        ("forced", _forced(kept, studio, view, at)),
     ):
         kept.can[name] = kept.can.get(name, False) or has
     manifest = dict(view.manifest) | {"sampled": False, "rollout": rolled, "gradients": attributed}
@@ -278,6 +279,17 @@ def _growth(kept: _Kept, studio: Studio, view: View) -> bool:
     return True
 
 
+def _forced(kept: _Kept, studio: Studio, view: View, at: str) -> bool:
+    """Keep how likely each token of the text was to the model."""
+    from heedful.viewing.growth import forced
+
+    try:
+        kept.tell(f"{at}/forced", forced(view.scene, studio.model(view.model).model))
+    except HeedfulError:
+        return False
+    return True
+
+
 def _compared(kept: _Kept, views: Sequence[View], until: float) -> None:
     """Keep comparisons, as far as there is time: of each head with that of the second scene, else with the next.
 
@@ -326,6 +338,7 @@ def _carried(can: dict[str, bool]) -> list[str]:
         "arithmetic": "the arithmetic of single queries",
         "attribution": "gradients",
         "growth": "the search",
+        "forced": "the probability of each token",
     }
     missing = [said for name, said in names.items() if not can.get(name)]
     said = ["Other texts need `heedful view`."]

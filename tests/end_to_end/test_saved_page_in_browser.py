@@ -63,6 +63,19 @@ def test_a_saved_page_shows_the_search_of_its_text(browser: Browser, saved: Path
     assert " ".join(written.split()).startswith(OTHER)
 
 
+def test_a_saved_page_shows_how_likely_each_token_was(browser: Browser, saved: Path):
+    browser.open(f"{saved.as_uri()}#view=lines")
+    browser.find(".forced button", "Show the probability of each token")
+    browser.click(".forced button")
+    assert "%" in browser.find(".said-token").text
+    browser.find(".alternatives", "The likeliest were:")
+    # A text that was given is weighed without being asked.
+    given = {"view": "lines", "t.source": OTHER, "t.target": OTHER}
+    browser.open(f"{saved.as_uri()}#{urlencode(given)}")
+    browser.find(".forced h2", "Your text, as the model sees it")
+    assert "%" in browser.find(".said-token").text
+
+
 def test_rollout_is_shown_where_gradients_are_missing(browser: Browser, saved: Path, tmp_path: Path):
     without = tmp_path / "page.html"
     content = re.sub(

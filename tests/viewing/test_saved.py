@@ -284,6 +284,7 @@ def test_a_saved_page_answers_what_the_server_answers(opened: Studio, node: Node
         "arithmetic": True,
         "attribution": True,
         "growth": False,
+        "forced": False,  # it has no tokenizer
     }
     weights = record.weights()[0].numpy()
     close = {"rtol": 2e-3, "atol": 1e-6}

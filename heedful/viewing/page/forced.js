@@ -10,7 +10,7 @@ export function mountForced(container, context) {
   const given = Boolean(scene.facts?.forced);
   const element = node("section", "forced");
   // One output alone is a label, no text.
-  if (!source.forced || (scene.outputs?.taken.length ?? 0) < 2) return { destroy() {} };
+  if (!source.can.forced || (scene.outputs?.taken.length ?? 0) < 2) return { destroy() {} };
   const title = node("h2", "", given ? "Your text, as the model sees it" : "What else it might have said");
   const note = node("p", "note", "Each token with the probability that the model gave it, knowing those before it. Point at one to see what else it might have said there.");
   const line = node("p", "said-line");

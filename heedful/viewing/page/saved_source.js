@@ -12,7 +12,7 @@ const AT_ONCE = 2 ** 24; // multiplications between two looks at what else is to
 const MOST = 2 ** 31; // for one tile: some seconds
 
 export class SavedSource {
-  can = { open: false, growth: false, arithmetic: false, attribution: false, rollout: false };
+  can = { open: false, growth: false, arithmetic: false, attribution: false, rollout: false, forced: false };
 
   #elements = new Map();
   #kept = new Map();
@@ -186,6 +186,10 @@ export class SavedSource {
 
   growth(scene, beam) {
     return this.#json(`scenes/${scene.id}/growth?beam=${beam}`, `the search with a beam of ${beam}`);
+  }
+
+  forced(scene) {
+    return this.#json(`scenes/${scene.id}/forced`, "the probability of each token");
   }
 
   compares(left, right) {

@@ -10,7 +10,7 @@ const OTHERS = 600;
 
 export class ServerSource {
   // `growth` and the like are said by each model and scene; a server can do all of them.
-  can = { open: true, growth: true, arithmetic: true, attribution: true, rollout: true };
+  can = { open: true, growth: true, arithmetic: true, attribution: true, rollout: true, forced: true };
 
   #kept = new Kept(OTHERS);
   #tiles = new Kept(TILES);
