@@ -19,6 +19,7 @@ import torch
 from pydantic import Field, model_validator
 
 from heedful.data.documents import TextSettings
+from heedful.data.named_or_own import named_or_own
 from heedful.data.reading import WITHOUT_SPLIT, reading_set
 from heedful.data.rows import like_lengths
 from heedful.data.squad import Question, check_questions, folds, questions_table, read_squad
@@ -104,10 +105,7 @@ class AnsweringData(Settings):
 
     @model_validator(mode="after")
     def _named_or_own(self) -> "AnsweringData":
-        if self.name is None and self.train is None:
-            raise ValueError("no training data: give data.name, or data.train.squad")
-        if self.name is not None and (self.train or self.validation):
-            raise ValueError("data.name and files of one's own are both given; leave one out")
+        named_or_own(self, "data.train.squad")
         if self.fold >= self.folds:
             raise ValueError(f"fold is {self.fold}; of {self.folds} folds the last is {self.folds - 1}")
         return self

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from heedful.data.labelled import Labelled, LabelledSettings, read_labelled
 from heedful.data.labelled_check import check_labelled, labelled_table, number
 from heedful.data.labelled_named import FOLDS, labelled_named
+from heedful.data.named_or_own import named_or_own
 from heedful.durable import write_text
 from heedful.errors import DataError
 from heedful.evaluation import Score
@@ -85,10 +86,7 @@ class ClassificationData(Settings):
 
     @model_validator(mode="after")
     def _named_or_own(self) -> Self:
-        if self.name is None and not self.train:
-            raise ValueError("no training data: give data.train.tsv (or jsonl, lines, folder), or data.name")
-        if self.name is not None and (self.train or self.validation is not None):
-            raise ValueError("data.name and files of one's own are both given; leave one out")
+        named_or_own(self, "data.train.tsv (or jsonl, lines, folder)")
         if self.labels == "numbers" and (self.name is not None or self.class_weights != "none"):
             raise ValueError("data.labels is numbers: there are then no named data sets and no class_weights")
         if taken := {"train", "validation"} & set(self.tests):

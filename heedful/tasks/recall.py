@@ -21,6 +21,7 @@ from torch import Tensor
 
 from heedful.data.babi import Question, check_stories, normal, read_questions, stories_table
 from heedful.data.babi_files import TASKS, babi_file
+from heedful.data.named_or_own import named_or_own
 from heedful.durable import write_text
 from heedful.errors import DataError
 from heedful.evaluation import Score
@@ -68,10 +69,7 @@ class RecallData(Settings):
 
     @model_validator(mode="after")
     def _named_or_own(self) -> "RecallData":
-        if self.name is None and not self.train:
-            raise ValueError("no training data: give data.name, or data.train")
-        if self.name is not None and (self.train or self.validation):
-            raise ValueError("data.name and files of one's own are both given; leave one out")
+        named_or_own(self, "data.train")
         if self.name is None and self.task is not None:
             raise ValueError("data.task is the number of a task of bAbI, which data.name does not ask for")
         return self

@@ -25,6 +25,7 @@ from heedful.data.conll import (
 )
 from heedful.data.documents import TextSettings
 from heedful.data.entities import WITHOUT_SPLIT, tagged_set
+from heedful.data.named_or_own import named_or_own
 from heedful.data.rows import like_lengths
 from heedful.durable import write_text
 from heedful.errors import DataError
@@ -84,10 +85,7 @@ class TaggingData(Settings):
 
     @model_validator(mode="after")
     def _named_or_own(self) -> "TaggingData":
-        if self.name is None and self.train is None:
-            raise ValueError("no training data: give data.name, or data.train.conll")
-        if self.name is not None and (self.train or self.validation):
-            raise ValueError("data.name and files of one's own are both given; leave one out")
+        named_or_own(self, "data.train.conll")
         if self.fold >= self.folds:
             raise ValueError(f"fold is {self.fold}; of {self.folds} folds the last is {self.folds - 1}")
         return self

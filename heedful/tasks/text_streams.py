@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from heedful.data.documents import Piece, TextSettings, check_documents, documents_table, read_pieces
+from heedful.data.named_or_own import named_or_own
 from heedful.data.named_texts import NamedText, named_text
 from heedful.data.token_stream import TokenStream
 from heedful.durable import write_text
@@ -44,12 +45,7 @@ class TextData(Settings):
 
     @model_validator(mode="after")
     def _one_text(self) -> Self:
-        if self.name is None and self.train is None:
-            raise ValueError("no training data: give data.train.text, or data.name")
-        if self.name is not None and (self.train or self.validation):
-            raise ValueError(
-                "data.name and texts of one's own are both given; leave one out (data.name = none)"
-            )
+        named_or_own(self, "data.train.text")
         if taken := {"train", "validation"} & set(self.tests):
             raise ValueError(
                 f"a test text is called {taken.pop()}, which is the name of another part: rename it"

@@ -222,7 +222,7 @@ def test_a_folder_whose_parts_do_not_fit_is_refused(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": {"train": ()}}, "no training data: give data.train.tsv"),
+        ({"data": {"train": ()}}, "no training data: give data.name, or data.train.tsv"),
         ({"data": {"name": "trec"}}, "both given"),
         (
             {"data": {"labels": "numbers", "class_weights": "balanced"}},
