@@ -107,6 +107,8 @@ def resolve_device(name: str) -> str:
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] not in ("cpu", "cuda", "mps", "xpu"):
+        raise HeedfulError(f"There is no device {name!r}: give auto, cpu, cuda, cuda:1, ...")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts

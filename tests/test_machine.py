@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from heedful import machine
+from heedful.errors import HeedfulError
 from heedful.machine import native_bfloat16, resolve_precision
 
 
@@ -56,6 +57,12 @@ def test_products_of_float32_stay_in_float32(monkeypatch, rounds):
         assert torch.allclose((x @ x.mT).double(), x.double() @ x.double().mT, atol=1e-3)
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("name", ["gpu", "CUDA", "", "0"])
+def test_a_device_that_there_is_not_is_told_what_there_is(name):
+    with pytest.raises(HeedfulError, match=f"no device '{name}': give auto, cpu, cuda, cuda:1"):
+        machine.resolve_device(name)
 
 
 def test_a_gpu_of_any_number_is_asked(monkeypatch):

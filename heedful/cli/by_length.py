@@ -1,6 +1,7 @@
 """`heedful by-length`: how good translations are where sentences are long."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,7 +50,9 @@ def by_length(
     """
     from heedful.errors import DataError
 
-    if (data is None) == (source is None) or (source is None) != (reference is None):
+    if data is not None and (source is not None or reference is not None):
+        raise DataError("--data and --source or --reference are both given; leave one out.")
+    if data is None and (source is None or reference is None):
         raise DataError("Give --source and --reference, or --data with the name of a data set.")
     called = [name.strip() for name in names.split(",")] if names else [_name(system) for system in systems]
     if len(called) != len(systems) or len(set(called)) < len(called):
@@ -62,7 +65,7 @@ def by_length(
     from rich.console import Console
 
     from heedful.cli.input import corpus_of
-    from heedful.cli.output import check, writing
+    from heedful.cli.output import check_figure, writing
     from heedful.data.corpus import read_pairs
     from heedful.evaluation.by_length import by_length as score_by_length
     from heedful.evaluation.by_length import equal_steps
@@ -70,7 +73,7 @@ def by_length(
 
     kind = metric_kind(metric)  # a misspelt one is told now, not after the translation
     if figure is not None:
-        check(figure, overwrite)
+        check_figure(figure, overwrite)
     if data is not None:
         from heedful.data.named import resolve
 
@@ -80,6 +83,7 @@ def by_length(
         corpora = [corpus_of(source=source, target=reference)]
     pairs = [pair for each in corpora for pair in read_pairs(each)]
     sources, references = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    _check_lines(systems, reference if data is None else data, len(references))
     lengths = [len(text.split() if count == "words" else text) for text in sources]
     bounds = equal_steps(lengths, step)
     found: dict[str, list[LengthScore]] = {}
@@ -96,12 +100,25 @@ def by_length(
 
         with writing(figure, overwrite) as file:
             file.write(lengths_figure(found, count))
+        print(f"{figure}: {max(1, round(figure.stat().st_size / 1e3))} kB", file=sys.stderr)
 
 
 def _name(system: Path) -> str:
     """What a system is called: a run's model by its run."""
     path = system.resolve()
     return path.parent.name if path.name == "model" else path.stem if path.is_file() else path.name
+
+
+def _check_lines(systems: list[Path], reference: Path | str | None, lines: int) -> None:
+    """Refuse a file that does not have a line for each reference, before any model is asked."""
+    from heedful.data.corpus import read_lines
+    from heedful.errors import DataError
+
+    for system in filter(Path.is_file, systems):
+        if (count := sum(1 for _ in read_lines(system))) != lines:
+            raise DataError(
+                f"{system} has {count} lines but {reference} has {lines}; they must be aligned line by line."
+            )
 
 
 def _translations(system: Path, sources: list[str], device: str) -> tuple[list[str], str | None]:

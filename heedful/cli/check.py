@@ -25,7 +25,7 @@ def check(
     from heedful.data import check_corpora, resolve
     from heedful.training.recipe import read
 
-    whole = read(recipe, overrides.split(context.args))
+    whole = read(recipe, overrides.split(context.args, overrides.of(context)))
     if whole.task != "translation":
         _prepare(whole)
         return

@@ -1,6 +1,7 @@
 """`heedful contexts`: how far the vectors of words depend on their contexts, layer by layer."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,9 +38,9 @@ def contexts(
     itself elsewhere, how alike the words of a sentence are to their mean, and how
     much one direction explains of a word; each less what random words have.
 
-    heedful contexts runs/bert sentences.txt
+    heedful contexts runs/bert-mlm sentences.txt
 
-    heedful contexts runs/bert sentences.txt --word ball --word "couch potato" --figure ball.svg
+    heedful contexts runs/bert-mlm sentences.txt --word ball --word "couch potato" --figure ball.svg
     """
     from heedful.errors import DataError
     from heedful.machine import prepare
@@ -50,12 +51,12 @@ def contexts(
     from itertools import islice
 
     from heedful.cli.input import lines
-    from heedful.cli.output import check
+    from heedful.cli.output import check_figure
     from heedful.tasks import readers
     from heedful.tasks.contexts import read_words
 
     if figure is not None:
-        check(figure, overwrite)
+        check_figure(figure, overwrite)
     reader = readers.read(model, device)
     read = read_words(reader, islice(filter(str.strip, lines(text)), sentences))
     if word:
@@ -125,6 +126,7 @@ def _follow(
             raise DataError("A figure needs three occurrences of the words at least; give more sentences.")
         with writing(figure, overwrite) as file:
             file.write(contexts_figure(found))
+        print(f"{figure}: {max(1, round(figure.stat().st_size / 1e3))} kB", file=sys.stderr)
 
 
 def _of_layer(ones: "list[Occurrence]", layer: int) -> Any:

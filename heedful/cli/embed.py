@@ -63,13 +63,13 @@ def embed(
     Documents longer than the model's window are read in several, whose tokens
     count alike. A line without a token has the vector of zeros.
 
-    heedful embed runs/bert --layer 8 --pooling mean < documents.txt > vectors.npy
+    heedful embed runs/bert-mlm --layer 3 --pooling mean --output vectors.npy < documents.txt
     """
     from heedful.errors import HeedfulError
     from heedful.machine import prepare
 
     if output is None and not as_json and sys.stdout.isatty():
-        raise HeedfulError("Vectors are no text for a terminal: add > vectors.npy, or --json.")
+        raise HeedfulError("Vectors are no text for a terminal: add --output vectors.npy, or --json.")
     prepare(threads)  # before PyTorch is loaded
     from heedful.cli.input import lines
     from heedful.cli.output import check, writing

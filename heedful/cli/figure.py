@@ -53,7 +53,7 @@ def figure(
 
     heedful figure runs/de --source "A man rides a horse." --head decoder.3.cross --save fig.svg
 
-    heedful figure runs/bert --text "The cat sat." --all encoder --save all.pdf
+    heedful figure runs/bert-mlm --text "The cat sat." --all encoder --save all.pdf
     """
     from heedful.errors import DataError
     from heedful.machine import prepare

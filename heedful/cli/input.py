@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from heedful.data.corpus import CorpusSettings, read_lines
+from heedful.data.corpus import CorpusSettings, nearest, read_lines
 from heedful.errors import DataError
 
 
@@ -44,6 +44,8 @@ def corpus_of(**files: Path | None) -> CorpusSettings:
 def text_or_file(given: str) -> str:
     """Read the file of this name where there is one; else this is the text itself. Which of the two is told.
 
+    Of a text that is nearly the name of a file that too.
+
     Raises DataError for a file that cannot be read, or is not UTF-8.
     """
     path = Path(given)
@@ -52,7 +54,11 @@ def text_or_file(given: str) -> str:
     except (OSError, ValueError):  # too long for a name, or with a NUL
         is_file = False
     if not is_file:
-        print(f"text: {given if len(given) <= 60 else given[:59] + '…'!r}", file=sys.stderr)
+        similar = (
+            nearest(path) if len(given) <= 255 and len(given.split()) == 1 and path.parent.is_dir() else ""
+        )
+        beside = f" (no file has this name{similar})" if similar else ""
+        print(f"text: {given if len(given) <= 60 else given[:59] + '…'!r}{beside}", file=sys.stderr)
         return given
     try:
         found = path.read_text(encoding="utf-8-sig").rstrip("\n")

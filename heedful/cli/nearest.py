@@ -38,7 +38,7 @@ def nearest(
 ) -> None:
     """Find the documents of a corpus whose vectors are nearest to that of each query, by the cosine.
 
-    heedful nearest runs/bert corpus.txt "a query"
+    heedful nearest runs/bert-mlm corpus.txt "a query"
 
     Each line has the cosine, the number of the line in the corpus, and the
     document. With --pooling idf, tokens are counted in the corpus.
@@ -89,8 +89,10 @@ def _read(path: Path, corpus: Path, documents: int, width: int) -> "Vectors":
 
     try:
         stored = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not an array that `heedful embed` wrote: {error}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError) as error:  # what NumPy says of it is about loading pickles
+        raise DataError(f"{path} is not an array that `heedful embed` wrote.") from error
     if getattr(stored, "shape", None) != (documents, width):
         raise DataError(
             f"{path} holds an array of shape {getattr(stored, 'shape', None)}, but {corpus} has {documents} lines and "

@@ -28,6 +28,8 @@ def writing(path: Path | None, overwrite: bool = False) -> Iterator[IO[str]]:
             unfinished.open("w", encoding="utf-8", newline="\n") as file,
         ):
             yield file
+    except BrokenPipeError:  # of the standard output, to whose reader it is no error
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
 
@@ -42,6 +44,16 @@ def check(path: Path, overwrite: bool) -> None:
         raise DataError(
             f"There is no folder {path.absolute().parent} to write {path.name} to; make it first."
         )
+
+
+def check_figure(path: Path, overwrite: bool) -> None:
+    """The same for a figure that is drawn at the end: it is an .svg, and there is what draws it."""
+    from heedful.viewing.plotting import matplotlib
+
+    if path.suffix != ".svg":
+        raise DataError(f"This figure is written as .svg; {path.name} does not end so.")
+    check(path, overwrite)
+    matplotlib()
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

@@ -1,11 +1,12 @@
 """A run's folder, claimed: it belongs to this recipe, and to one training at a time."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from heedful import durable
-from heedful.errors import RecipeError
+from heedful.errors import HeedfulError, RecipeError
 from heedful.training.checkpoint import Checkpoints
 from heedful.training.longer import check_longer
 from heedful.training.recipe import Recipe, differences, read
@@ -21,21 +22,27 @@ _LOCK = ".lock"
 def claimed(run: Run, recipe: Recipe) -> Iterator[None]:
     """Hold the folder for a training of `recipe`; a new or empty folder becomes a run.
 
+    Of a start that fails before there is anything of it, at its data for example, no folder is left.
+
     A run of fewer steps goes on where that changes nothing of what was done (`heedful.training.longer`).
 
     Raises RecipeError if the folder is a run of another recipe (naming the settings that differ), is no run and not
     empty, or is in use by another training.
     """
     _check_folder(run)
+    fresh = not run.recipe.exists()
     run.folder.mkdir(parents=True, exist_ok=True)
     # The kernel lets go of the lock when the process ends, however it ends.
     with (run.folder / _LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = os.fstat(lock.fileno()).st_nlink > 0  # else it was taken away meanwhile
         except BlockingIOError:
+            free = False
+        if not free:
             raise RecipeError(
                 f"Another training is using {run.folder}; wait for it, or name another folder with --run."
-            ) from None
+            )
         if run.recipe.exists() and (run.data / REPORT).exists():
             if _may_change(run, recipe):
                 # Scores first: without them the run is not finished, whichever recipe it has.
@@ -44,7 +51,25 @@ def claimed(run: Run, recipe: Recipe) -> Iterator[None]:
         else:
             # Nothing has been learnt yet: a recipe that did not get past its data may be put right.
             durable.write_text(run.recipe, to_toml(recipe))
-        yield
+        try:
+            yield
+        except HeedfulError:
+            if fresh:
+                _take_away(run)
+            raise
+
+
+def _take_away(run: Run) -> None:
+    """Remove a run of which there is nothing but its recipe; any other stays."""
+    if {entry.name for entry in run.folder.iterdir()} - {run.recipe.name, run.data.name, _LOCK}:
+        return
+    if run.data.exists():
+        if any(run.data.iterdir()):
+            return
+        run.data.rmdir()
+    run.recipe.unlink()
+    (run.folder / _LOCK).unlink()
+    run.folder.rmdir()
 
 
 def _check_folder(run: Run) -> None:

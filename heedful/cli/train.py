@@ -49,7 +49,7 @@ def train(
     from heedful.training.recipe import read
     from heedful.training.run import Run
 
-    given = overrides.split(context.args)
+    given = overrides.split(context.args, overrides.of(context))
     chosen = read(recipe, given)
     folder = run or Path("runs") / Path(recipe).stem
     progress = Progress(Console(stderr=True, highlight=False, quiet=quiet))

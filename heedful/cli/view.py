@@ -18,7 +18,9 @@ _WHERE = "The text, or a file that it stands in."
 def view(
     models: Annotated[
         list[Path],
-        typer.Argument(help="Model folders, runs, or folders of transformers models; two are compared."),
+        typer.Argument(
+            help="Model folders, runs, or folders of transformers models; the first two are compared."
+        ),
     ],
     text: Annotated[
         list[str] | None, typer.Option("--text", "--source", help=f"{_WHERE} Given twice, two are compared.")

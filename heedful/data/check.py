@@ -138,7 +138,7 @@ class Report:
         table.columns[1].justify = table.columns[2].justify = "right"
         for section in self.sections:
             names = " + ".join(Path(file).name for file in section.files)
-            kept = "" if section.kept == section.read else f"{section.kept:,} kept"
+            kept = "all kept" if section.kept == section.read else f"{section.kept:,} kept"
             table.add_row(f"{section.part}: {names}", f"{section.read:,}", "", kept)
             for finding in section.findings.values():
                 table.add_row(

@@ -288,13 +288,13 @@ def _open(path: Path) -> IO[bytes]:
             return io.BufferedReader(gzip.GzipFile(path, "rb"), _BLOCK)
         return io.BufferedReader(_Zstandard(path), _BLOCK) if suffix == ".zst" else path.open("rb")
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist{_nearest(path)}.") from error
+        raise DataError(f"{path} does not exist{nearest(path)}.") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
 
 
-def _nearest(path: Path) -> str:
-    """The end of a sentence: the most similar name in the same folder, or which folder is missing."""
+def nearest(path: Path) -> str:
+    """The end of a sentence about a file that is missing: the most similar name in its folder, or which folder is."""
     if not path.parent.is_dir():
         return f": there is no folder {path.parent}"
     try:

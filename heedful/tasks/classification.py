@@ -1,6 +1,6 @@
 """Classification: to say which of some labels a text has, or which number; of one text or of a pair.
 
-    heedful train classify --init runs/bert --data.train.tsv reviews.tsv
+    heedful train classify --init runs/bert-mlm --data.train.tsv reviews.tsv
     heedful predict runs/classify < in.txt                    # positive<tab>0.9731
 
 The model is an encoder with a head (`heedful.models.classifier`), trained from the weights of another model or from

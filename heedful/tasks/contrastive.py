@@ -1,7 +1,7 @@
 """Contrastive training: to give texts that belong together vectors that are near, and the others vectors that are not.
 
-    heedful train contrastive --init runs/bert --data.train.text corpus.txt      # a text with itself, through dropout
-    heedful train contrastive --init runs/bert --data.pairs.pairs pairs.tsv      # a text with another that fits it
+    heedful train contrastive --init runs/bert-mlm --data.train.text corpus.txt    # a text with itself, through dropout
+    heedful train contrastive --init runs/bert-mlm --data.pairs.pairs pairs.tsv    # a text with another that fits it
 
 The others of a batch are what a text is to be far from, so a batch is never split, and large ones teach more. Texts
 longer than `data.window` tokens are trained on by their beginning (`heedful embed` reads all of them).

@@ -1,6 +1,6 @@
 """Documents as vectors: which layers, and how the vectors of many tokens become one.
 
-    embedder = load("runs/bert", layer="8", pooling="mean")
+    embedder = load("runs/bert-mlm", layer="3", pooling="mean")
     vectors = embedder.embed(["A document.", "Another one."])          # (documents, width), float32
 
 A document longer than the model's window is read in windows of equal size, and every token counts as much as in a short

@@ -1,6 +1,6 @@
 """The settings that all fine-tuned tasks share, and how their models begin.
 
-    init = "runs/bert"                   # begin with the encoder and the tokenizer of this model
+    init = "runs/bert-mlm"               # begin with the encoder and the tokenizer of this model
     freeze = 2                           # and keep its embeddings and two lower layers as they are
 
 With `init`, model and tokenizer are those of the folder, and a recipe need not repeat them: of its `model` only the

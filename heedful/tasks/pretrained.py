@@ -1,6 +1,6 @@
 """Where fine-tuning begins: the encoder and the tokenizer of a model folder that has both.
 
-    start = read_pretrained("runs/bert")                 # a masked language model, a language model, or one fine-tuned
+    start = read_pretrained("runs/bert-mlm")     # a masked language model, a language model, or one fine-tuned
     encoder = Encoder(start.model, len(start.tokenizer))
     start.load_into(encoder)
 

@@ -1,6 +1,6 @@
 """What reads text in a model folder, whatever the model is for: its stack of layers, and how text comes into it.
 
-    reader = read("runs/bert")
+    reader = read("runs/bert-mlm")
     with every_layer(reader.stack) as vectors:
         reader.run(tokens)
 

@@ -82,7 +82,9 @@ class Progress:
     def validated(self, step: int, nll: float | None, metric: str, score: float, improved: bool) -> None:
         """A validation is done."""
         minutes = (time.perf_counter() - self._began) / 60
-        named = [] if nll is None else [f"perplexity {math.exp(min(nll, 700.0)):.2f}"]
+        named = (
+            [] if nll is None or metric == "perplexity" else [f"perplexity {math.exp(min(nll, 700.0)):.2f}"]
+        )
         if metric != "loss":
             named.append(f"{metric} {score:.2f}")
         self.say(

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.errors import HeedfulError
 from heedful.tasks.contexts import Occurrence
+from heedful.viewing import plotting
 
 _PANEL = 2.4  # inches
 _MOST_PANELS = 6
@@ -32,14 +32,10 @@ def contexts_figure(found: Mapping[str, Sequence[Occurrence]], layers: Sequence[
     occurrences = [one for ones in found.values() for one in ones]
     if len(occurrences) < 3:
         raise ValueError(f"A plane needs three occurrences at least, got {len(occurrences)}.")
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise HeedfulError(
-            "Drawing a figure needs the package matplotlib: pip install 'heedful[figures]'."
-        ) from error
+    matplotlib = plotting.matplotlib()
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     last = len(occurrences[0].vectors) - 1
     shown = (
         list(layers)
@@ -51,7 +47,7 @@ def contexts_figure(found: Mapping[str, Sequence[Occurrence]], layers: Sequence[
     # Letters stay letters, and what would be random or of today is left out: the file can be compared and committed.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "heedful", "font.size": 8}):
         figure = Figure(figsize=(max(_PANEL * len(shown), 6.0), _PANEL + below))
-        colours = dict(zip(found, matplotlib.colormaps["tab10"].colors * len(found), strict=False))  # pyright: ignore
+        colours = dict(zip(found, matplotlib.colormaps["tab10"].colors * len(found), strict=False))
         height = _PANEL + below
         for column, layer in enumerate(shown):
             left, width = (column + 0.06) / len(shown), 0.88 / len(shown)

@@ -23,6 +23,7 @@ import numpy as np
 
 from heedful import durable
 from heedful.errors import DataError, HeedfulError
+from heedful.viewing import plotting
 from heedful.viewing.head_names import Chosen, find, of_group
 from heedful.viewing.letters import visible
 from heedful.viewing.scene import Scene
@@ -74,7 +75,7 @@ def draw(
         raise HeedfulError("Name a head to draw, such as decoder.3.cross:2.")
     panels = [shown(scene, one, words=words, without=without) for one in chosen]
     greatest = max(float(panel.weights.max(initial=0.0)) for panel in panels) or 1.0
-    figure_class = _matplotlib().figure.Figure
+    figure_class = plotting.matplotlib().figure.Figure
     # Labels that all have stand once, above and at the left.
     shared = len({(panel.queries, panel.keys) for panel in panels}) == 1
     with _settings(_letters(panels)):
@@ -108,7 +109,7 @@ def overview(scene: Scene, group: str, *, size: tuple[float, float] | None = Non
     """Draw all heads of a group, a row for each layer: each in its own scale, from nothing to its largest weight."""
     maps = of_group(scene, group)
     columns = max(one.heads for one in maps)
-    figure_class = _matplotlib().figure.Figure
+    figure_class = plotting.matplotlib().figure.Figure
     with _settings(set()):
         first = maps[0].record.shape
         tall = min(max(first[2] / max(first[3], 1), 0.4), 2.5)
@@ -142,7 +143,7 @@ def save(figure: "Figure", path: str | Path, *, tight: bool = True) -> None:
     """
     path = Path(path)
     kind = kind_of(path)
-    _matplotlib()
+    plotting.matplotlib()
     texts = _texts(figure)
     with _settings(texts), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -284,16 +285,6 @@ def _colours() -> Any:
     return LinearSegmentedColormap.from_list("heedful", [tuple(stop) for stop in stops])
 
 
-def _matplotlib() -> Any:
-    try:
-        import matplotlib.figure
-    except ImportError as error:
-        raise HeedfulError(
-            "Drawing a figure needs the package matplotlib: pip install 'heedful[figures]'."
-        ) from error
-    return matplotlib
-
-
 # Letters
 
 _OWN = "DejaVu Sans"  # comes with matplotlib
@@ -302,7 +293,7 @@ _BOTH_WAYS = (3, 11)  # the first matplotlib that writes from the right and join
 
 def _settings(characters: set[str]) -> Any:
     """What is fixed while something is drawn, and the fonts that it needs."""
-    return _matplotlib().rc_context({**_FIXED, "font.family": [_OWN, *_others(characters)]})
+    return plotting.matplotlib().rc_context({**_FIXED, "font.family": [_OWN, *_others(characters)]})
 
 
 def _letters(panels: Sequence[Shown]) -> set[str]:
@@ -326,7 +317,7 @@ def _check_letters(characters: set[str]) -> None:
             "letters to whoever shows it, or install a font that has them, such as Noto Sans CJK, or for emoji "
             "Symbola; fonts of coloured pictures cannot be drawn."
         )
-    matplotlib = _matplotlib()
+    matplotlib = plotting.matplotlib()
     if matplotlib.__version_info__[:2] < _BOTH_WAYS and any(map(_from_the_right, characters)):
         raise HeedfulError(
             f"matplotlib {matplotlib.__version__} writes Arabic and Hebrew from the left, in letters that are not "

@@ -8,8 +8,8 @@ It needs matplotlib, an extra: pip install 'heedful[figures]'.
 import io
 from collections.abc import Mapping, Sequence
 
-from heedful.errors import HeedfulError
 from heedful.evaluation.by_length import LengthScore
+from heedful.viewing import plotting
 
 _SIZE = (6.0, 3.6)  # inches: half a page of a paper
 
@@ -29,14 +29,10 @@ def lengths_figure(
     metrics = {bucket.score.name for buckets in systems.values() for bucket in buckets}
     if len(metrics) != 1:
         raise ValueError(f"a figure shows one metric, not {len(metrics)}: {sorted(metrics)}")
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise HeedfulError(
-            "Drawing a figure needs the package matplotlib: pip install 'heedful[figures]'."
-        ) from error
+    matplotlib = plotting.matplotlib()
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     # Letters stay letters, and what would be random or of today is left out: the file can be compared and committed.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "heedful"}):
         figure = Figure(figsize=_SIZE, layout="constrained")

@@ -1,7 +1,7 @@
 """Look into a model: one pass over texts, with everything in it that attended.
 
     scene = look(load("runs/multi30k-en-de"), "A man rides a horse.")
-    scene = look("runs/bert", "The [MASK] sat on the mat.")
+    scene = look("runs/bert-mlm", "The [MASK] sat on the mat.")
     scene = look(open_model("bert-base-uncased"), "The couch is a sofa.")       # a folder of transformers
 
 `open_model` opens a folder, whatever kind of model is in it; `look` takes that, or what `heedful.load` gives.

@@ -49,18 +49,25 @@ def test_models_and_files_beside_each_other(
     [
         ([], "Give --source and --reference, or --data"),
         (["--source", "reference"], "Give --source and --reference, or --data"),
+        (["--data", "multi30k-en-de", "--source", "source"], "both given"),
         (["--data", "sigmorphon2021-g2p-adi"], "did you mean sigmorphon2021-g2p-ady?"),
         (
             ["--source", "source", "--reference", "reference", "--names", "a,b"],
             "1 systems need as many different names",
         ),
         (["--source", "source", "--reference", "reference", "--metric", "blue"], "did you mean 'bleu'?"),
+        (["--source", "source", "--reference", "reference", "--figure", "a.png"], "is written as .svg"),
+        (
+            ["short", "--source", "source", "--reference", "reference"],
+            "short has 1 lines but reference has 80",
+        ),
     ],
 )
 def test_mistakes_are_told(
     heedful, test_set: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ):
     monkeypatch.chdir(test_set[0].parent)
+    Path("short").write_text("1 2\n", encoding="utf-8")
     ran = heedful("by-length", "reference", *arguments)
     assert ran.status == 2
     assert message in ran.err

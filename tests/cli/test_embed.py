@@ -127,7 +127,7 @@ def test_a_word_is_drawn(heedful, trained, documents, tmp_path):
         (["embed", "MODEL", "--idf", "EMPTY", "--json"], "--idf is for --pooling idf"),
         (["embed", "nowhere", "--json"], "There is no model folder nowhere"),
         (["nearest", "MODEL", "EMPTY", "7"], "has no documents: every line is empty"),
-        (["nearest", "MODEL", "DOCUMENTS", "7", "--vectors", "DOCUMENTS"], "is not an array that"),
+        (["nearest", "MODEL", "DOCUMENTS", "7", "--vectors", "DOCUMENTS"], "that `heedful embed` wrote.\n"),
     ],
 )
 def test_mistakes_are_told(heedful, trained, documents, tmp_path, arguments, message):

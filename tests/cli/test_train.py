@@ -133,6 +133,7 @@ def test_a_metric_that_lacks_the_language_is_told_before_the_training(heedful, f
         (["numbers.toml", "other.toml"], "'other.toml' was not expected here"),
         (["numbers.toml", "--training.steps"], "--training.steps needs a value"),
         (["numbers.toml", "--training.steps", "--training.clip", "1"], "--training.steps needs a value"),
+        (["numbers.toml", "--quite"], "There is no option --quite; did you mean --quiet?"),
         (["nubmers.toml"], "There is no file nubmers.toml"),
     ],
 )
@@ -140,6 +141,17 @@ def test_arguments_that_make_no_sense_are_told(heedful, folder: Path, arguments:
     ran = heedful("train", *arguments)
     assert (ran.status, ran.err.startswith("error: ")) == (2, True)
     assert said in ran.err
+
+
+def test_a_start_that_fails_at_its_data_leaves_no_run(heedful, folder: Path):
+    missing = ("--data.validation.pairs", "nowhere.tsv", "--run", "runs/missing")
+    ran = heedful("train", "numbers.toml", *missing)
+    assert "nowhere.tsv does not exist" in ran.err
+    assert not (folder / "runs" / "missing").exists()
+    (folder / "runs" / "missing").mkdir(parents=True)
+    (folder / "runs" / "missing" / ".hidden").touch()  # not ours
+    assert heedful("train", "numbers.toml", *missing).status == 2
+    assert (folder / "runs" / "missing" / ".hidden").exists()
 
 
 @pytest.mark.slow

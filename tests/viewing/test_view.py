@@ -70,6 +70,8 @@ def test_a_text_may_stand_in_a_file(heedful: Heedful, tmp_path: Path):  # noqa: 
     ran = heedful("view", "model", "--text", tmp_path / "latin.txt", "--save", tmp_path / "other.html")
     assert ran.status == 2
     assert "latin.txt cannot be read as text" in ran.err
+    ran = heedful("view", "model", "--text", tmp_path / "text.text", "--save", tmp_path / "third.html")
+    assert "no file has this name; the nearest name in its folder is text.txt" in " ".join(ran.err.split())
     # A text that is no file, however long or odd, is a text.
     assert text_or_file("a" * 300) == "a" * 300
     assert text_or_file("a\0b") == "a\0b"
