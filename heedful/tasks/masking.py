@@ -136,7 +136,7 @@ class Masking:
         windows, length = inputs.shape
         beginnings = places[:, 0].copy()
         strange = self._uniform(_FOLLOWS, epoch, beginnings) < 0.5
-        elsewhere = self._below(max(1, len(self.stream) - length), _ELSEWHERE, epoch, beginnings)
+        elsewhere = self._below(max(1, len(self.stream) - 2 * length), _ELSEWHERE, epoch, beginnings)
         # In the middle half, so that both parts have something to say.
         cuts = length // 4 + self._below(max(1, length // 2), _CUT, epoch, beginnings)
         segments = np.zeros(inputs.shape, dtype=np.int64)
@@ -147,12 +147,18 @@ class Masking:
             segments[row, cut + 1 :] = 1
             if strange[row]:
                 here = slice(cut + 1, length - 1)
-                places[row, here] = elsewhere[row] + np.arange(cut + 1, length - 1)
-                found = self.stream.tokens[places[row, here][0] : places[row, here][-1] + 1]
+                begin = self._word_behind(int(elsewhere[row]), length)
+                places[row, here] = begin + np.arange(length - 2 - cut)
+                found = self.stream.tokens[begin : begin + length - 2 - cut]
                 inputs[row, here][: len(found)] = found
                 counts[row, here] = True
             inputs[row, cut] = END
         return torch.from_numpy(segments), torch.from_numpy(strange.astype(np.int64))
+
+    def _word_behind(self, place: int, length: int) -> int:
+        """Where the next word begins: as behind a cut, or half a word would give a strange part away."""
+        starts = self.tokenizer.word_starts(self.stream.tokens[place : place + length].tolist())
+        return place + next((step for step, begins in enumerate(starts) if step and begins), 0)
 
     def _uniform(self, purpose: int, epoch: int, places: np.ndarray) -> np.ndarray:
         """A number in [0, 1) for each place."""

@@ -239,7 +239,7 @@ def test_settings_that_exclude_each_other_are_refused(tmp_path, data, choices, m
 
 
 def test_data_and_metrics_that_there_are_not():
-    with pytest.raises(ValidationError, match=r"give data\.train\.text"):
+    with pytest.raises(ValidationError, match=r"or data\.train\.text"):
         MaskedSettings.model_validate({"data": {}})
     with pytest.raises(RecipeError, match="There is no metric 'bleu' of guessed words"):
         MaskedSettings.lower_is_better("bleu")
