@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from heedful.cli.run_folder import claimed
+from heedful.errors import RecipeError
+from heedful.training.recipe import read
+from heedful.training.run import Run
+
 COMMAND = [sys.executable, "-c", "from heedful.cli import main; main()"]
 
 
@@ -180,3 +185,18 @@ def test_a_signal_leaves_a_checkpoint_and_the_run_goes_on_from_it(
         assert training.stderr is not None
         assert training.stderr.readline() == f"Going on from step {step:,}.\n"
         training.kill()
+
+
+def test_before_anything_is_learnt_the_training_may_be_another_but_not_the_data(folder: Path):
+    run = Run(Path("run"))
+    with claimed(run, read("numbers.toml")):
+        run.data.mkdir()
+        (run.data / "check.json").write_text("{}")
+    with claimed(run, read("numbers.toml", [("training.clip", "1")])):
+        pass
+    other = read("numbers.toml", [("training.clip", "1"), ("tokenizer.vocabulary_size", "70")])
+    with (
+        pytest.raises(RecipeError, match=r"tokenizer\.vocabulary_size was 80, and is now 70"),
+        claimed(run, other),
+    ):
+        pass

@@ -1,9 +1,11 @@
 """Mirror, cache, network: which is used, and that nothing wrong or half is ever taken."""
 
 import hashlib
+import io
 import os
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -139,3 +141,13 @@ def test_folders_that_cannot_be_used_are_named(site, tmp_path, monkeypatch):
     monkeypatch.setenv("HEEDFUL_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"HEEDFUL_DATA is .*nowhere, which is not a folder"):
         mirror_folder()
+
+
+def test_without_an_announced_length_what_is_shorter_than_its_known_size_is_a_broken_transfer(monkeypatch):
+    class Response(io.BytesIO):
+        headers = SimpleNamespace(get=lambda name, default: default)  # chunked: no Content-Length
+
+    monkeypatch.setattr(fetching, "_open", lambda remote: Response(b"half"))
+    with pytest.raises(UnreachableError, match="broke off after 4 of 8 bytes"):
+        fetch(Remote("set/a", "https://heedful.invalid/a", None, 8))
+    assert files(cache_folder()) == []

@@ -154,3 +154,15 @@ def test_a_batch_splits_into_parts_that_make_it_up() -> None:
 def test_a_piece_is_counted_with_its_document() -> None:
     amount = Amount().of(Piece("one two", Path(), 1, True)).of(Piece("\nthree é", Path(), 2, False))
     assert amount == Amount(1, 15, 16, 4)
+
+
+def test_each_epoch_is_cut_at_an_offset_of_its_own_and_leaves_out_less_than_a_window_at_either_end():
+    batches = TrainingWindows(stream_of(*range(10, 110)), 8, 3, seed=1)
+    starts: dict[int, list[int]] = {}
+    while (batch := next(batches)).epoch < 60:
+        starts.setdefault(batch.epoch, []).extend(batch.starts.tolist())
+        assert not (batch.reference == PAD).any()  # each token has the one after it
+    for of_epoch in starts.values():
+        assert sorted(of_epoch) == list(range(min(of_epoch), 100 - 8, 8))
+        assert min(of_epoch) < 8
+    assert {min(of_epoch) for of_epoch in starts.values()} == set(range(8))

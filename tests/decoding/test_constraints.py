@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from heedful.decoding import Hypothesis, SearchSettings, search
 from heedful.decoding.constraints import completes, penalise_repetition, repeated_ngrams
 from heedful.errors import HeedfulError, RecipeError
-from heedful.text.special import END, UNKNOWN
+from heedful.text.special import END, PAD, UNKNOWN
 from tests.decoding.brute_force import every_answer
 from tests.decoding.small_models import Recurrent, Table, sources
 
@@ -207,3 +207,34 @@ def test_what_does_not_fit_the_model_is_refused():
         model.table[..., 4] = torch.nan
     with pytest.raises(HeedfulError, match="not finite"):
         search(model, batch)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_the_limit_gives_way_to_prefix_and_minimum_length_and_a_factor_may_be_broken(beam):
+    endless, batch = Table(6, maximum_length=500), sources(3, 6)
+    with torch.no_grad():
+        endless.table[:, :, :, END] = -torch.inf
+
+    def said(prefixes=None, **changes):
+        found = search(endless, batch, SearchSettings(beam=beam, **changes), prefixes=prefixes)
+        return [len(answers[0].tokens) for answers in found]
+
+    lengths = (batch != PAD).sum(1).tolist()
+    assert said(maximum_length_factor=1.5, maximum_length_add=3) == [n + n // 2 + 3 for n in lengths]
+    tight = {"maximum_length_factor": 0, "maximum_length_add": 2}
+    assert said(minimum_length=9, **tight) == [9, 9, 9]
+    assert said([[4] * 7, [], [5]], **tight) == [8, 2, 2]
+
+
+def test_a_forced_beginning_costs_what_it_costs_unforced():
+    model, batch = Recurrent(9, seed=3), sources(4, 9)
+    settings = SearchSettings(beam=1, repetition_penalty=1.5)
+    free = [answers[0] for answers in search(model, batch, settings)]
+    prefixes = [answer.tokens[:3] for answer in free]
+    assert max(map(len, prefixes)) == 3
+    for one, (other,) in zip(free, search(model, batch, settings, prefixes=prefixes), strict=True):
+        assert (other.tokens, other.log_probability) == (
+            one.tokens,
+            pytest.approx(one.log_probability, rel=1e-9),
+        )
+        assert other.score == pytest.approx(one.score, rel=1e-9)

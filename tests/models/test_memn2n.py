@@ -170,3 +170,14 @@ def test_noise_is_for_training_only():
     assert torch.equal(model(MEMORIES), model(MEMORIES))
     model.train()
     assert not torch.equal(model(MEMORIES), model(MEMORIES))
+
+
+def test_each_number_of_empty_memories_is_as_likely_and_the_most_is_a_tenth_rounded_up():
+    torch.manual_seed(0)
+    stories, facts = 20_000, 10
+    ago = torch.arange(facts - 1, -1, -1).expand(stories, -1)
+    oldest = (shifted(ago, torch.full((stories, 1), facts), 0.1) - ago)[:, 0]
+    # None or one; and of eleven places for it one is before the oldest fact, where it shifts nothing.
+    share = 1 / 2 * 10 / 11
+    assert set(oldest.tolist()) == {0, 1}
+    assert abs(float(oldest.double().mean()) - share) < 5 * (share * (1 - share) / stories) ** 0.5

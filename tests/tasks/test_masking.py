@@ -1,5 +1,6 @@
 """Masking: the published shares, nothing else asked for, whole words whole, and a function of seed, epoch and place."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,52 @@ def test_next_sentences_follow_half_of_the_time(tokenizer, stream):
 def test_shares_that_are_more_than_all_are_refused():
     with pytest.raises(ValidationError, match=r"hidden \(0.95\) and random \(0.1\) are more than all"):
         MaskingSettings(hidden=0.95)
+
+
+def test_another_epoch_masks_other_tokens_of_the_same_windows(tokenizer, stream):
+    masking, windows = (
+        Masking(MaskingSettings(), stream, tokenizer, 0),
+        next(TrainingWindows(stream, 32, 16, 0)),
+    )
+    first, again, later = (masking.of(replace(windows, epoch=epoch)) for epoch in (0, 0, 1))
+    assert torch.equal(first.reference, again.reference)
+    assert not torch.equal(first.reference != PAD, later.reference != PAD)
+
+
+def test_the_second_part_of_a_pair_begins_with_a_word_behind_the_first_quarter(tokenizer, stream):
+    found, follow = batches(stream, tokenizer, next_sentence=True), 0
+    for _ in range(25):
+        batch = next(found)
+        for start, segments, follows in zip(
+            batch.starts.tolist(), batch.segments.tolist(), batch.follows.tolist(), strict=True
+        ):
+            begin = segments.index(1)
+            assert begin > 32 // 4
+            if not follows:
+                text = stream.tokens[start : start + 32].tolist()
+                text[-1] = END  # as a window ends
+                assert tokenizer.word_starts(text)[begin]
+                follow += 1
+    assert follow > 100
+
+
+def test_a_strange_second_part_is_read_elsewhere_and_is_asked_for_as_well(tokenizer, stream):
+    found, asked, strange = batches(stream, tokenizer, next_sentence=True), 0, 0
+    whole = " ".join(map(str, stream.tokens.tolist()))
+    for _ in range(25):
+        batch = next(found)
+        text = torch.where(batch.reference == PAD, batch.inputs, batch.reference)
+        for row, reference, start, segments, follows in zip(
+            text,
+            batch.reference,
+            batch.starts.tolist(),
+            batch.segments.tolist(),
+            batch.follows.tolist(),
+            strict=True,
+        ):
+            if follows:
+                part = slice(segments.index(1), 31)
+                assert row[part].tolist() != stream.tokens[start:][part].tolist()
+                assert " ".join(map(str, row[part].tolist())) in whole
+                asked, strange = asked + int((reference[part] != PAD).sum()), strange + part.stop - part.start
+    assert asked / strange > 0.1

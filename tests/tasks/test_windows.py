@@ -66,3 +66,13 @@ def test_the_second_text_of_a_pair_is_another_segment():
     assert tokens[0].tolist()[:6] == [START, *WORDS.encode("a b"), END, *WORDS.encode("c"), END]
     assert segments[:, :6].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
     assert torch.equal(segments.max(1).values, torch.ones(2, dtype=torch.int64))
+
+
+def test_a_long_first_text_takes_half_of_the_room_and_no_more_unless_the_second_leaves_it():
+    def kept(first, second):
+        windows = Reading(WORDS, 19, 2).windows(range(100, 100 + first), range(200, 200 + second))
+        (head,) = {head for _, head in windows}
+        return head - 2
+
+    # 19 without START and two END are 16.
+    assert [kept(40, 40), kept(40, 3), kept(40, 12), kept(5, 40)] == [8, 13, 8, 5]

@@ -79,3 +79,10 @@ def test_where_there_is_room_every_word_is_a_piece():
     counts = {"low": 12, "lower": 11, "lowest": 13, "high": 12, "higher": 14, "highest": 10}
     learned = learn_unigram(counts, 16)
     assert {piece for piece, _ in learned[:6]} == set(counts)
+
+
+def test_what_is_pruned_is_what_the_text_misses_least():
+    counts = {"ab": 100, "cd": 20, "ef": 5}
+    for kept, pieces in enumerate([set(), {"ab"}, {"ab", "cd"}, {"ab", "cd", "ef"}]):
+        learned = {piece for piece, _ in learn_unigram(counts, 6 + kept) if len(piece) > 1}
+        assert learned == pieces

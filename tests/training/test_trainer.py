@@ -299,3 +299,49 @@ def test_a_missing_extra_is_named_with_its_install_line(corpus, tmp_path, monkey
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrainingError, match=r"pip install 'heedful\[tensorboard\]'"):
         train(recipe(corpus, tensorboard=True), tmp_path)
+
+
+def scored(monkeypatch, scores):
+    """Validation n has score n of these, whenever and however often it is made."""
+    monkeypatch.setattr(Translation, "validate", lambda *_: None)
+    monkeypatch.setattr(
+        "heedful.training.trainer.Trainer._score", lambda self, metric, loss: scores[self.done - 1]
+    )
+
+
+def test_an_improvement_gives_all_patience_back(corpus, tmp_path, monkeypatch):
+    scored(monkeypatch, [1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 0.0, 9.0])
+    settings = recipe(corpus, steps=8, validate_every=1, patience=2, schedule=STEADY)
+    _, outcome = train(settings, tmp_path)
+    assert (outcome.ending, outcome.step, outcome.best_step) == ("patience", 7, 5)
+
+
+def test_a_run_that_was_killed_has_as_much_patience_left_as_it_had(corpus, tmp_path, monkeypatch):
+    scored(monkeypatch, [1.0] + 7 * [0.0])
+    settings = recipe(corpus, steps=8, validate_every=1, patience=3, schedule=STEADY)
+    with pytest.raises(KilledError):
+        train(settings, tmp_path, [4])
+    _, outcome = train(settings, tmp_path)
+    assert (outcome.ending, outcome.step, outcome.best_step) == ("patience", 4, 1)
+
+
+def test_the_rate_falls_when_validation_gets_no_better(corpus, tmp_path, monkeypatch):
+    scored(monkeypatch, [1.0, 2.0, 2.0, 2.0, 2.0])
+    plateau = {"kind": "plateau", "rate": 1e-3, "warmup": 0, "plateau_patience": 1, "decay": 0.5}
+    train(recipe(corpus, steps=5, validate_every=1, log_every=1, schedule=plateau), tmp_path)
+    rates = [event["learning_rate"] for event in Run(tmp_path).log.events() if event["event"] == "training"]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 2.5e-4])
+
+
+def test_the_last_step_is_logged_validated_and_averaged_wherever_it_falls(corpus, tmp_path):
+    averages = {"averaging": "checkpoints", "average_last": 2}
+    settings = recipe(
+        corpus, steps=5, validate_every=2, log_every=3, metric="loss", schedule=STEADY, **averages
+    )
+    trainer, outcome = train(settings, tmp_path)
+    logged = [event["step"] for event in Run(tmp_path).log.events() if event["event"] == "training"]
+    assert logged == [3, 5]
+    assert outcome.best_step == 5  # the loss falls
+    four, five = (trainer.checkpoints.read(step)[0] for step in (4, 5))
+    for name, tensor in load_file(tmp_path / "model" / "model.safetensors").items():
+        torch.testing.assert_close(tensor, (four[f"model/{name}"] + five[f"model/{name}"]) / 2)
