@@ -1,10 +1,13 @@
-"""Who listens to a task in a test, and runs that can be killed."""
+"""Who listens to a task in a test, what its loss hears, and runs that can be killed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from rich.console import Console
 
+from heedful.objectives import Loss
 from heedful.tasks.face import Task
 from heedful.training.progress import Progress
 from heedful.training.run import Run
@@ -38,3 +41,24 @@ def train(kind: type[Task], folder: Path, chosen: Any, stop_at: int | None = Non
     trainer = Trainer(chosen.training, task, run, quiet)
     trainer.train()
     return task, trainer
+
+
+def assert_the_objective_is_heard(task: Task, r_drop: bool = True) -> None:
+    """With equal draws of dropout the loss is a line in eps and in R-Drop's alpha; the likelihood stays."""
+    model, batch = task.build().train(), next(task.batches(seed=0))
+
+    def cost(**objective: float) -> Loss:
+        torch.manual_seed(0)
+        return task.loss(
+            model, batch, SimpleNamespace(**{"label_smoothing": 0.0, "r_drop": 0.0, **objective})
+        )
+
+    lines = [[cost(label_smoothing=eps) for eps in (0.0, 0.1, 0.2)]]
+    if r_drop:
+        lines.append([cost(r_drop=alpha) for alpha in (1.0, 2.0, 3.0)])
+    for one, two, three in lines:
+        rise = two.smoothed - one.smoothed
+        assert abs(rise.item()) > 1e-3
+        torch.testing.assert_close(three.smoothed - two.smoothed, rise, rtol=1e-3, atol=1e-4)
+        assert one.tokens == two.tokens == three.tokens
+        torch.testing.assert_close(one.likelihood, three.likelihood)

@@ -13,7 +13,7 @@ from heedful.errors import DataError, ModelFolderError
 from heedful.tasks.classification import Classification, ClassificationSettings
 from heedful.tasks.face import Plain
 from heedful.tasks.registry import TASKS, config_of, load, settings_of, task_of
-from tests.tasks.small_runs import Said
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard
 
 GOOD, BAD = ("good", "fine", "lovely"), ("bad", "dull", "awful")
 FILLER = ["the", "film", "was", "a", "story", "of", "two", "people", "in", "rome"]
@@ -115,6 +115,10 @@ def test_the_parts_of_a_batch_cost_what_it_costs(folder):
     assert [part.tokens for part in parts] == [6, 6, 4]
     torch.testing.assert_close(sum(part.smoothed for part in parts), whole.smoothed)
     torch.testing.assert_close(sum(part.likelihood for part in parts), whole.likelihood)
+
+
+def test_smoothing_and_r_drop_reach_the_loss(folder):
+    assert_the_objective_is_heard(task_in(folder, head={"dropout": 0.3}))
 
 
 def test_it_learns_is_saved_scored_answers_and_is_begun_with(folder):

@@ -11,7 +11,7 @@ from heedful.errors import DataError, RecipeError
 from heedful.tasks.few_shot import EpisodeStream, FewShot, FewShotDataSettings, FewShotSettings, draw
 from heedful.tasks.few_shot_folder import FewShotConfig
 from heedful.training.recipe import read, recipe_of
-from tests.tasks.small_runs import Quiet, train
+from tests.tasks.small_runs import Quiet, assert_the_objective_is_heard, train
 
 MODEL = {
     "filters": 4,
@@ -170,6 +170,12 @@ def test_parts_of_a_batch_have_the_loss_of_the_whole(drawings, tmp_path):
         logits.flatten(0, 1), batch.answers.flatten(), reduction="sum"
     )
     torch.testing.assert_close(whole.smoothed, expected)
+
+
+def test_smoothing_reaches_the_loss(drawings, tmp_path):
+    task = FewShot(recipe(drawings), tmp_path, Quiet())
+    task.prepare()
+    assert_the_objective_is_heard(task, r_drop=False)
 
 
 def test_what_a_recipe_cannot_ask_for():

@@ -25,7 +25,7 @@ from heedful.tasks.language_modelling import LanguageModelling, LanguageSettings
 from heedful.tasks.language_modelling_folder import load
 from heedful.text.special import END, PAD, START
 from heedful.training.recipe import recipe_of
-from tests.tasks.small_runs import Said, train
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard, train
 
 LINES = ["to be, or not to be", "that is the question", "whether 'tis nobler", "in the mind to suffer"] * 4
 POSITIONS = ["learned", "sinusoidal", "rotary", "relative", "alibi", "none"]
@@ -185,6 +185,12 @@ def test_the_loss_is_that_of_every_document_by_itself(task: LanguageModelling) -
     assert float(found.likelihood) == pytest.approx(total, rel=1e-9)
     nats, tokens = surprise(model, iter([batch]))
     assert (float(nats.sum()), int(tokens.sum())) == (pytest.approx(total, rel=1e-6), count)
+
+
+def test_smoothing_and_r_drop_reach_the_loss(task: LanguageModelling) -> None:
+    model = task.settings.model.model_copy(update={"dropout": 0.2})
+    task.settings = task.settings.model_copy(update={"model": model})
+    assert_the_objective_is_heard(task)
 
 
 @torch.no_grad()

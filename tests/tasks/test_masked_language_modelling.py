@@ -23,7 +23,7 @@ from heedful.tasks.masked_language_modelling_folder import load
 from heedful.tasks.registry import TASKS, config_of, settings_of, task_of
 from heedful.text import Tokenizer, TokenizerSettings
 from heedful.text.special import MASK, PAD
-from tests.tasks.small_runs import Said
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard
 
 ANIMALS = {"dog": "barks", "cat": "meows", "horse": "neighs", "cow": "moos"}
 MODEL = {"d_model": 16, "d_ff": 32, "heads": 2, "layers": 2, "maximum_length": 32, "norm": "pre"}
@@ -89,6 +89,10 @@ def test_the_loss_is_that_of_all_logits_at_the_places_asked_for(task):
     assert loss.tokens == batch.tokens == (batch.reference != PAD).sum()
     parts = [task.loss(model, part, Plain()) for part in batch.split(3)]
     torch.testing.assert_close(sum(part.smoothed for part in parts), loss.smoothed)
+
+
+def test_smoothing_reaches_the_loss(task):
+    assert_the_objective_is_heard(task, r_drop=False)
 
 
 def test_a_word_that_is_not_asked_for_gives_no_gradient_to_its_own_logits(task):

@@ -18,7 +18,7 @@ from heedful.tasks.recall import Recall, RecallSettings, answer_losses, answer_s
 from heedful.tasks.recall_folder import load
 from heedful.tasks.recalling import QuestionBatches, Questions, Vocabulary, remembered
 from heedful.tasks.registry import TASKS, config_of, settings_of, task_of
-from tests.tasks.small_runs import Said
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard
 
 PEOPLE, PLACES = ("Mary", "John", "Ann"), ("garden", "kitchen", "hall", "living room")
 
@@ -91,6 +91,10 @@ def test_the_parts_of_a_batch_cost_what_it_costs(task):
     assert [part.tokens for part in parts] == [3, 3, 2]
     torch.testing.assert_close(sum(part.smoothed for part in parts), whole.smoothed)
     torch.testing.assert_close(whole.smoothed, 2 * whole.likelihood)  # the sum and the mean of two starts
+
+
+def test_smoothing_reaches_the_loss(task):
+    assert_the_objective_is_heard(task, r_drop=False)
 
 
 def test_losses_are_those_of_the_other_tasks():

@@ -18,7 +18,7 @@ from heedful.tasks.tagged_words import NO_WORD, batch, encode, windows
 from heedful.tasks.tagging import Tagging, TaggingSettings, written
 from heedful.tasks.tagging_folder import emissions, load, tag_all
 from heedful.text.special import END, START
-from tests.tasks.small_runs import Said
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard
 
 PEOPLE, PLACES = ("Ann", "Bob Stone", "Carla"), ("Paris", "New York", "Rome")
 
@@ -143,6 +143,12 @@ def test_padding_changes_nothing_and_the_parts_of_a_batch_cost_what_it_costs(tas
     parts = [task.loss(model, part, Plain()) for part in together.split(2)]
     assert sum(part.tokens for part in parts) == whole.tokens == together.tokens
     torch.testing.assert_close(sum(part.smoothed for part in parts), whole.smoothed)
+
+
+def test_smoothing_and_r_drop_reach_the_loss(tmp_path):
+    task = Tagging(settings(tmp_path, head={"dropout": 0.3}), tmp_path / "run", Said())
+    task.prepare()
+    assert_the_objective_is_heard(task)
 
 
 def test_it_learns_is_saved_scored_and_answers(task, tmp_path):
