@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from heedful.attention import Rollout
 from heedful.errors import HeedfulError
 from heedful.viewing import server, studio
+from heedful.viewing.addresses import HEADERS
 from heedful.viewing.studio import Studio
 from tests.viewing.tiny import Tiny
 from tests.viewing.unpacked import unpack
@@ -212,6 +213,8 @@ def test_long_texts_are_shown_from_some_queries_until_the_pass_is_made(
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "none"}, 200),
+        ({"sec-fetch-site": "same-site"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 200),
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "host": "evil.example"}, 403),
@@ -250,18 +253,21 @@ def test_at_all_addresses_it_answers_to_the_one_that_a_request_came_to(
         assert answer.status_code == (status if everywhere or host == "mine:8080" else 403)
 
 
-def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient):
-    for answer in (
-        client.get("/"),
-        client.get("/api/models"),
-        client.get("/x"),
-        client.get("/", headers={"host": "x"}),
+def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient, tiny: Tiny):
+    policy = HEADERS["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'self'"} <= set(policy)
+    assert not [part for part in policy if "unsafe" in part]
+    tiny.look = None  # what cannot be called fails inside
+    for status, answer in (
+        (200, client.get("/")),
+        (200, client.get("/api/models")),
+        (404, client.get("/x")),
+        (403, client.get("/", headers={"host": "x"})),
+        (411, client.post("/api/scenes", content=iter([b"{}"]))),
+        (500, client.post("/api/scenes", json={"model": "0", "texts": {"text": "a"}})),
     ):
-        policy = answer.headers["content-security-policy"]
-        assert "default-src 'none'" in policy
-        assert "script-src 'self'" in policy
-        assert "unsafe" not in policy
-        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.status_code == status
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
         assert "access-control-allow-origin" not in answer.headers
 
 

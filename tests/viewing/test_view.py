@@ -153,7 +153,7 @@ def test_a_page_shows_itself_in_a_notebook_and_can_be_written(
     inline = shown._repr_html_()
     assert inline.startswith("<iframe srcdoc=")
     assert inline.count("<") == 2  # all else is escaped
-    assert "allow-same-origin" not in inline
+    assert 'sandbox="allow-scripts allow-downloads"' in inline
     path = shown.save(tmp_path / "page.html")
     assert path.read_text("utf-8") == shown.made.html
     with pytest.raises(DataError, match="overwrite"):
