@@ -3,7 +3,9 @@
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,12 +17,10 @@ LINES = ["1 2 3", "", "7 29 11 4", "   ", "5"]
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch):
-    """Give bytes on standard input, at a terminal or not."""
+    """Give bytes on standard input."""
 
-    def give(content: bytes, terminal: bool = False) -> None:
-        stream = io.TextIOWrapper(io.BytesIO(content))
-        stream.isatty = lambda: terminal
-        monkeypatch.setattr(sys, "stdin", stream)
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
     return give
 
@@ -34,15 +34,34 @@ def expected(talking: Path) -> list[str]:
     return package.load(talking).translate(LINES)
 
 
-@pytest.mark.parametrize("terminal", [False, True])
-def test_line_n_of_the_output_belongs_to_line_n_of_the_input(
-    heedful, typed, talking: Path, expected, terminal
-):
-    typed(as_bytes(LINES), terminal)
+def test_line_n_of_the_output_belongs_to_line_n_of_the_input(heedful, typed, talking: Path, expected):
+    typed(as_bytes(LINES))
     ran = heedful("translate", talking)
     assert (ran.status, ran.out.split("\n")) == (0, [*expected, ""])
     assert (expected[1], expected[3]) == ("", "")
     assert len(set(expected)) == 4  # each line that is not empty has an answer of its own
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_at_a_terminal_a_translation_is_there_before_the_next_line_is_read(
+    heedful, talking: Path, expected, monkeypatch: pytest.MonkeyPatch, terminal
+):
+    seen, screen = [], io.BytesIO()
+
+    def read() -> Iterator[bytes]:
+        for line in LINES:
+            seen.append(screen.getvalue().decode().split("\n")[:-1])
+            yield f"{line}\n".encode()
+
+    output = io.TextIOWrapper(screen)  # shows what is flushed
+    output.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=read(), isatty=output.isatty))
+    monkeypatch.setattr(sys, "stdout", output)
+    assert heedful("translate", talking).status == 0
+    output.flush()
+    assert screen.getvalue().decode().split("\n")[:-1] == expected
+    # Elsewhere all lines are read first, to be translated together.
+    assert seen == [expected[:number] if terminal else [] for number in range(len(LINES))]
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 10_000])
