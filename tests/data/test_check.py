@@ -100,6 +100,14 @@ def test_a_clean_corpus_passes_whole_and_nothing_is_told(tmp_path):
     ]
 
 
+def test_limits_still_pass_and_a_short_side_counts_as_five_characters(tmp_path):
+    pairs = [("x" * 20, "y" * 20), ("x" * 20, "y" * 21), ("Go.", "z" * 15), ("Go.", "z" * 16)]
+    settings = CheckSettings(maximum_length=20, maximum_ratio=3.0)
+    section = check_corpora([corpus(tmp_path, "train", pairs)], {}, settings).sections[-1]
+    found = {kind: finding.lines for (kind, _), finding in section.findings.items()}
+    assert found == {"long": [2], "ratio": [4]}
+
+
 def test_several_corpora_are_one_train_set_with_a_section_each(tmp_path):
     first, second = corpus(tmp_path, "first", GOOD), corpus(tmp_path, "second", [("new", "neu"), *GOOD[:2]])
     report = check_corpora([first, second], {}, CheckSettings(leave_out=("duplicate",)))

@@ -42,6 +42,11 @@ def test_nothing_found_is_zero_and_no_division():
     assert span_value("recall", [["O"]], [["B-PER"]]) == 0.0
 
 
+def test_a_type_that_is_only_predicted_counts_as_nothing_found():
+    # PER 100, LOC 0.
+    assert span_value("macro-f1", [["B-PER", "O"]], [["B-PER", "B-LOC"]]) == 50.0
+
+
 def test_sentences_must_fit():
     with pytest.raises(DataError, match="Sentence 1 has 1 tags, but 2"):
         span_value("f1", [["O"]], [["O", "O"]])
