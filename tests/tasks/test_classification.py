@@ -117,6 +117,33 @@ def test_the_parts_of_a_batch_cost_what_it_costs(folder):
     torch.testing.assert_close(sum(part.likelihood for part in parts), whole.likelihood)
 
 
+def test_class_weights_are_for_training_alone(folder):
+    still = {"head": {"dropout": 0.0}, "model": {**MODEL, "dropout": 0.0}}
+    task = task_in(folder, data={"class_weights": "balanced"}, **still)
+    model, batch = task.build(), next(task.batches(seed=0))
+    taught = task.loss(model.train(), batch, Plain())
+    told = task.loss(model.eval(), batch, Plain())
+    assert not torch.isclose(taught.smoothed, taught.likelihood)
+    torch.testing.assert_close(told.smoothed, told.likelihood)
+
+
+def test_of_a_rare_label_one_text_is_held_out_and_of_a_single_one_none(folder):
+    lines = [f"film {number}\tmany\n" for number in range(40)]
+    (folder / "train.tsv").write_text("".join([*lines, "a\tfew\n", "b\tfew\n", "c\tone\n"]))
+    task = task_in(folder, data={"tests": {}})
+    held = np.bincount(task._parts["validation"].answers, minlength=3).tolist()
+    assert dict(zip(task.labels, held, strict=True)) == {"few": 1, "many": 4, "one": 0}
+
+
+def test_windows_of_a_long_text_are_drawn_anew_in_each_epoch(folder):
+    (folder / "train.tsv").write_text(reviews(12, seed=1, length=80))
+    batches = task_in(folder, data={"overlap": 2, "training_windows": 2}).batches(seed=0)
+    first, second = next(batches), next(batches)  # of an epoch each
+    assert first.texts.bincount().tolist() == [2] * len(first)
+    assert sorted(first.places) == sorted(second.places)
+    assert sorted(first.words.tolist()) != sorted(second.words.tolist())
+
+
 def test_smoothing_and_r_drop_reach_the_loss(folder):
     assert_the_objective_is_heard(task_in(folder, head={"dropout": 0.3}))
 
@@ -189,6 +216,16 @@ def test_numbers_are_learnt(folder):
     assert 112 < answer.number < 128
     assert answer.line == f"{answer.number:.4g}"
     assert answer.to_json() == {"text": "good good good good", "number": answer.number}
+
+
+def test_an_error_of_numbers_is_in_their_unit(folder):
+    (folder / "train.tsv").write_text("".join(f"film {n}\t{100 + 50 * (n % 2)}\n" for n in range(40)))
+    task = task_in(folder, data={"labels": "numbers", "tests": {}}, metrics=("rmse",))
+    model = task.build().eval()
+    for parameter in model.output.parameters():
+        torch.nn.init.zeros_(parameter)
+    # It answers the mean, about 125, to what is 100 or 150.
+    assert task.validate(model, "rmse") == pytest.approx(25, abs=3)
 
 
 def test_pairs_are_learnt(folder):
