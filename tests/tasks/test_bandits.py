@@ -10,7 +10,7 @@ from heedful.errors import DataError, RecipeError
 from heedful.tasks import bandits_folder, strategies
 from heedful.tasks.bandits import Acting, ActingSettings, WorldStream, play
 from heedful.training.recipe import read, recipe_of
-from tests.tasks.small_runs import train
+from tests.tasks.small_runs import Said, train
 
 SMALL = {
     "d_input": 8,
@@ -91,6 +91,26 @@ def test_a_stream_goes_on_where_it_stood():
     next(stream)
     other.restore(stream.state())
     assert torch.equal(next(stream).worlds.means, next(other).worlds.means)
+
+
+def test_an_agent_is_not_scored_with_the_worlds_that_chose_it(tmp_path):
+    chosen = recipe(PROCESS)
+    same_number = chosen.data.model_copy(update={"test_worlds": chosen.data.validation_worlds})
+    task = Acting(chosen.model_copy(update={"data": same_number}), tmp_path, Said())
+    model = task.build().eval()
+    task.save(model, tmp_path / "model", {})
+    reward, _ = task.evaluate(tmp_path / "model", "cpu")["test"]
+    assert task.validate(model, "reward") == task.validate(model, "reward")
+    assert task.validate(model, "reward") != pytest.approx(reward.value)
+
+
+def test_a_share_is_of_what_one_who_knows_would_get(tmp_path):
+    task = Acting(recipe(PROCESS), tmp_path, Said())
+    rewards, best = np.array([2.0, 4.0, 3.0, 3.0]), np.array([4.0, 8.0, 6.0, 6.0])
+    share, reward = (task._score(metric, rewards, best) for metric in ("share", "reward"))
+    assert (share.value, share.low, share.high) == pytest.approx((50, 50, 50))  # half of it in every world
+    half = 1.96 * np.std(rewards, ddof=1) / 2
+    assert (reward.value, reward.low, reward.high) == pytest.approx((3, 3 - half, 3 + half))
 
 
 def score(strategy, settings, count=2000):

@@ -9,6 +9,7 @@ import torch
 from heedful.errors import DataError, HeedfulError
 from heedful.models.encoder import Encoder, EncoderOnlySettings
 from heedful.models.sentence_encoder import SentenceEncoder
+from heedful.objectives.contrastive import contrastive_loss
 from heedful.tasks.contrastive import Contrastive, ContrastiveSettings, _halves, scores, value
 from heedful.tasks.face import Plain
 from heedful.tasks.registry import load
@@ -64,6 +65,13 @@ def test_a_text_is_its_own_partner_through_dropout(tmp_path, texts):
     assert torch.equal(next(batches).anchors, following)
 
 
+def test_the_temperature_of_the_recipe_is_that_of_the_loss(tmp_path, texts):
+    made = task(tmp_path, texts, temperature=0.5)
+    model, batch = made.build().eval(), next(made.batches(seed=0))
+    expected = contrastive_loss(model(batch.anchors), model(batch.partners), 0.5)
+    torch.testing.assert_close(made.loss(model, batch, Plain()).smoothed, expected.smoothed)
+
+
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 def test_the_folder_embeds_as_the_model_does(tmp_path, pooling):
     pairs = tmp_path / "pairs.tsv"
@@ -107,6 +115,15 @@ def test_accuracy_is_how_many_partners_are_the_nearest():
     assert [score.value for score in scores(["accuracy", "alignment"], x, x)] == [100, 0]
 
 
+def test_accuracy_asks_the_anchors():
+    first, second = (
+        np.stack((np.cos(angles), np.sin(angles)), 1).astype(np.float32)
+        for angles in np.radians([[0, 80], [45, 90]])
+    )
+    assert value("accuracy", first, second) == 100  # 45 degrees are nearer to 0 than 90
+    assert value("accuracy", second, first) == 50  # and nearer to 80 than to 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -137,6 +154,14 @@ def test_no_text_is_lost_without_a_word(tmp_path, capsys):
     assert str(made.listener[-1]).startswith("100 texts to train on, 62 pairs to validate with")
     made = task(tmp_path / "pairs", {"pairs": {"pairs": str(pairs)}})
     assert "0 that were there already and 2 pairs with an empty side" in str(made.listener[-1])
+
+
+def test_a_text_that_comes_twice_is_no_negative_of_itself(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"one {n % 20}\n" for n in range(40)))
+    made = task(tmp_path, {"train": {"text": [str(path)], "documents": "line"}})
+    assert str(made.listener[-1]).startswith("18 texts to train on, 2 pairs to validate with")
+    assert "20 that were there already" in str(made.listener[-1])
 
 
 def test_what_cannot_be_learnt_from_is_told(tmp_path):
