@@ -38,15 +38,6 @@ def test_a_dense_block_is_its_equation():
     torch.testing.assert_close(block(x), torch.cat((x, expected), -1), rtol=0, atol=1e-12)
 
 
-def test_a_dense_block_is_a_causal_convolution_of_pytorch():
-    block, x = DenseBlock(3, 4, 2).double(), torch.randn(2, 9, 3, dtype=torch.float64)
-    kernel = torch.stack((block.past.weight, block.present.weight), -1)
-    padded = torch.nn.functional.pad(x.transpose(1, 2), (4, 0))
-    convolved = torch.nn.functional.conv1d(padded, kernel, block.present.bias, dilation=4)
-    f, g = convolved.transpose(1, 2).chunk(2, -1)
-    torch.testing.assert_close(block(x)[..., 3:], f.tanh() * g.sigmoid(), rtol=0, atol=1e-12)
-
-
 def test_an_attention_block_is_its_equation():
     block, x = AttentionBlock(3, 4, 5).double(), torch.randn(1, 4, 3, dtype=torch.float64)
     mask = torch.ones(4, 4, dtype=torch.bool).tril()

@@ -17,7 +17,6 @@ from heedful.tasks.answering import Answering, AnsweringSettings, best_answers
 from heedful.tasks.answering_folder import load
 from heedful.tasks.asked_texts import Cut, _own, _windows, batch, encode
 from heedful.tasks.face import Plain
-from heedful.tasks.registry import config_of, settings_of, task_of
 from heedful.text.places import words
 from heedful.text.special import END, START
 from tests.tasks.small_runs import Said
@@ -255,9 +254,3 @@ def test_settings_that_do_not_fit_are_refused(tmp_path):
         AnsweringSettings.model_validate({"data": {"name": "xquad", "fold": 5}})
     with pytest.raises(ValueError, match="below 72"):
         settings(tmp_path, model={"maximum_length": 50}).check(Plain())
-
-
-def test_the_registry_knows_it():
-    assert settings_of("answering") is AnsweringSettings
-    assert task_of("answering") is Answering
-    assert config_of("answering").model_fields["task"].default == "answering"

@@ -12,7 +12,7 @@ import heedful
 from heedful.errors import DataError, ModelFolderError
 from heedful.tasks.classification import Classification, ClassificationSettings
 from heedful.tasks.face import Plain
-from heedful.tasks.registry import TASKS, config_of, load, settings_of, task_of
+from heedful.tasks.registry import load
 from tests.tasks.small_runs import Said, assert_the_objective_is_heard
 
 GOOD, BAD = ("good", "fine", "lovely"), ("bad", "dull", "awful")
@@ -292,12 +292,3 @@ def test_parts_of_a_recipe_that_exclude_each_other_are_told(folder, changes, obj
 
     with pytest.raises(ValueError, match=message):
         settings(folder, **changes).check(Wanted())
-
-
-def test_it_is_registered():
-    assert TASKS["classification"].load == "classification_folder:load"
-    assert (settings_of("classification"), task_of("classification")) == (
-        ClassificationSettings,
-        Classification,
-    )
-    assert config_of("classification").model_fields["task"].default == "classification"

@@ -1,7 +1,6 @@
 """Language modelling: packed documents are learnt as if alone, scores are what they say, texts are reproducible."""
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from heedful.attention import observe
 from heedful.data.packing import evaluation_windows, windows
 from heedful.decoding import SearchSettings
 from heedful.errors import DataError, ModelFolderError, RecipeError
-from heedful.evaluation.perplexity import language_scores, metric_value
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
 from heedful.tasks.continuing import continuations
 from heedful.tasks.face import Plain
@@ -211,21 +209,6 @@ def test_a_short_stride_gives_each_token_what_it_may_see() -> None:
     ]
     assert counts.sum() == 20
     assert nats.sum() == pytest.approx(sum(expected), rel=1e-6)
-
-
-def test_scores_divide_the_same_surprise_by_different_units() -> None:
-    amount = {"documents": 1, "characters": 40, "bytes": 50, "words": 8}
-    nats, tokens = np.array([6.0, 14.0]), np.array([3, 7])
-    names = ("cross-entropy", "perplexity", "bits-per-character", "bits-per-byte", "word-perplexity")
-    scores = {score.name: score for score in language_scores(nats, tokens, amount, names, "stride:4")}
-    assert scores["cross-entropy"].value == pytest.approx(2.0)
-    assert scores["perplexity"].value == pytest.approx(math.exp(2.0))
-    assert scores["bits-per-character"].value == pytest.approx(0.5 / math.log(2))
-    assert scores["bits-per-byte"].value == pytest.approx(0.4 / math.log(2))
-    assert scores["word-perplexity"].value == pytest.approx(math.exp(2.5))
-    assert all(score.low is not None and score.low <= score.value + 1e-9 for score in scores.values())
-    assert "stride:4" in scores["perplexity"].signature
-    assert metric_value("perplexity", 1e6, 1.0, amount) == math.inf
 
 
 def test_a_run_is_prepared_once_and_holds_the_last_documents_out(

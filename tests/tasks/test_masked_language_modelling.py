@@ -20,7 +20,6 @@ from heedful.tasks.masked_language_modelling import (
     metric_value,
 )
 from heedful.tasks.masked_language_modelling_folder import load
-from heedful.tasks.registry import TASKS, config_of, settings_of, task_of
 from heedful.text import Tokenizer, TokenizerSettings
 from heedful.text.special import MASK, PAD
 from tests.tasks.small_runs import Said, assert_the_objective_is_heard
@@ -259,11 +258,3 @@ def test_a_tokenizer_without_a_mask_is_refused(task, tmp_path):
     other.save(tmp_path / "model" / "tokenizer.json")
     with pytest.raises(ModelFolderError, match="it does not belong to this model"):
         load(tmp_path / "model", "cpu")
-
-
-def test_it_is_registered():
-    name = "masked-language-modelling"
-    assert name in TASKS
-    assert settings_of(name) is MaskedSettings
-    assert task_of(name) is MaskedLanguageModelling
-    assert config_of(name).model_fields["task"].default == name

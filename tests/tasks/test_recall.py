@@ -16,8 +16,7 @@ from heedful.objectives import smoothed_cross_entropy
 from heedful.tasks.face import Plain
 from heedful.tasks.recall import Recall, RecallSettings, answer_losses, answer_scores
 from heedful.tasks.recall_folder import load
-from heedful.tasks.recalling import QuestionBatches, Questions, Vocabulary, remembered
-from heedful.tasks.registry import TASKS, config_of, settings_of, task_of
+from heedful.tasks.recalling import Questions, Vocabulary, remembered
 from tests.tasks.small_runs import Said, assert_the_objective_is_heard
 
 PEOPLE, PLACES = ("Mary", "John", "Ann"), ("garden", "kitchen", "hall", "living room")
@@ -223,10 +222,3 @@ def test_scores_of_several_sets_weigh_them_alike():
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         RecallSettings.model_validate(settings)
-
-
-def test_it_is_registered():
-    assert TASKS["recall"].load == "recall_folder:load"
-    assert (settings_of("recall"), task_of("recall")) == (RecallSettings, Recall)
-    assert config_of("recall").model_fields["task"].default == "recall"
-    assert isinstance(QuestionBatches, type)

@@ -13,7 +13,6 @@ import heedful
 from heedful.data.conll import Tagged
 from heedful.errors import DataError, ModelFolderError
 from heedful.tasks.face import Plain
-from heedful.tasks.registry import config_of, settings_of, task_of
 from heedful.tasks.tagged_words import NO_WORD, batch, encode, windows
 from heedful.tasks.tagging import Tagging, TaggingSettings, written
 from heedful.tasks.tagging_folder import emissions, load, tag_all
@@ -233,9 +232,3 @@ def test_data_that_teaches_nothing_is_refused(tmp_path):
 def test_settings_that_contradict_each_other_are_refused(data, message):
     with pytest.raises(ValidationError, match=message):
         TaggingSettings.model_validate({"data": data})
-
-
-def test_the_registry_knows_it():
-    assert settings_of("tagging") is TaggingSettings
-    assert task_of("tagging") is Tagging
-    assert config_of("tagging").model_fields["task"].default == "tagging"
