@@ -15,6 +15,7 @@ from torch import Tensor
 from heedful.attention import Additive, Concat, attend, masks
 from heedful.attention.kernels import additive, compiled
 from heedful.attention.kernels.additive import additive_pairs
+from tests.attention.additive_definition import formula, with_gradients
 
 WAYS = ("plain", "chunked", "compiled")
 EVERY_WAY = pytest.mark.parametrize("way", WAYS)
@@ -38,27 +39,16 @@ def _going(way: str, block: int = additive.BLOCK) -> Iterator[None]:
         yield
 
 
-def _formula(query: Tensor, key: Tensor, v: Tensor) -> Tensor:
-    return (v * torch.tanh(query[..., :, None, :] + key[..., None, :, :])).sum(-1)
-
-
 def _random(*shape: int, scale: float | Tensor = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
     return (torch.randn(*shape, dtype=torch.float64) * scale).to(dtype)
-
-
-def _with_gradients(pairs, inputs: list[Tensor], upstream: Tensor) -> list[Tensor]:
-    """The scores, and the gradients with respect to query, key and v."""
-    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
-    scores = pairs(*inputs)
-    return [scores.detach(), *torch.autograd.grad(scores, inputs, upstream.to(scores.dtype))]
 
 
 def _is_formula(inputs: list[Tensor], error: float) -> None:
     """Values and gradients differ from those in float64 by at most `error` times what they could be at most."""
     exact = [tensor.double() for tensor in inputs]
-    upstream = torch.randn(_formula(*exact).shape).to(inputs[0].dtype)
-    got = _with_gradients(additive_pairs, inputs, upstream)
-    expected = _with_gradients(_formula, exact, upstream)
+    upstream = torch.randn(formula(*exact).shape).to(inputs[0].dtype)
+    got = with_gradients(additive_pairs, inputs, upstream)
+    expected = with_gradients(formula, exact, upstream)
     # Were each tanh 1, or each slope, and had all terms of a sum one sign.
     v, g = exact[2].abs(), upstream.double().abs()
     of_query = (g.sum(-1, keepdim=True) * v).sum_to_size(inputs[0].shape)
@@ -76,8 +66,8 @@ def test_scores_and_gradients_are_those_of_the_formula_to_ten_digits(way):
     upstream = torch.rand(2, 33, 70, dtype=torch.float64)
     with _going(way):
         _is_formula(inputs, 1e-14)
-        got = _with_gradients(additive_pairs, inputs, upstream)
-    for one, other in zip(got, _with_gradients(_formula, inputs, upstream), strict=True):
+        got = with_gradients(additive_pairs, inputs, upstream)
+    for one, other in zip(got, with_gradients(formula, inputs, upstream), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
@@ -95,8 +85,8 @@ def test_half_precision_is_computed_in_float32_and_rounded_once(way, dtype):
     inputs = [_random(2, 9, 20, dtype=dtype), _random(2, 11, 20, dtype=dtype), _random(20, dtype=dtype)]
     upstream = torch.randn(2, 9, 11).to(dtype)
     with _going(way):
-        got = _with_gradients(additive_pairs, inputs, upstream)
-        wider = _with_gradients(additive_pairs, [tensor.float() for tensor in inputs], upstream)
+        got = with_gradients(additive_pairs, inputs, upstream)
+        wider = with_gradients(additive_pairs, [tensor.float() for tensor in inputs], upstream)
     for one, other in zip(got, wider, strict=True):
         assert torch.equal(one, other.to(dtype))
 
@@ -143,8 +133,8 @@ def test_what_is_not_finite_gives_what_the_formula_gives(way, odd, at):
         key[0, 4, 3] = -odd  # of infinities that meet, the formula makes NaN
     upstream = torch.randn(1, 6, 7, dtype=torch.float64)
     with _going(way):
-        got = _with_gradients(additive_pairs, [query, key, v], upstream)
-    expected = _with_gradients(_formula, [query, key, v], upstream)
+        got = with_gradients(additive_pairs, [query, key, v], upstream)
+    expected = with_gradients(formula, [query, key, v], upstream)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12, equal_nan=True)
     assert bool(got[0].isfinite().all()) == (odd == odd and at != "both")
@@ -210,9 +200,9 @@ def test_autocast_changes_nothing(way):
     inputs.append(_random(20, dtype=torch.float32))
     upstream = torch.randn(2, 9, 11)
     with _going(way):
-        expected = _with_gradients(additive_pairs, inputs, upstream)
+        expected = with_gradients(additive_pairs, inputs, upstream)
         with torch.autocast("cpu", torch.bfloat16):
-            got = _with_gradients(additive_pairs, inputs, upstream)
+            got = with_gradients(additive_pairs, inputs, upstream)
     for one, other in zip(got, expected, strict=True):
         assert one.dtype == torch.float32
         assert torch.equal(one, other)
@@ -237,7 +227,7 @@ def test_the_compiled_loops_give_the_same_bits_on_one_thread_and_on_several(monk
         torch.set_num_threads(threads)
         try:
             with _going("compiled"):
-                results.append(_with_gradients(additive_pairs, inputs, upstream))
+                results.append(with_gradients(additive_pairs, inputs, upstream))
         finally:
             torch.set_num_threads(1)
     assert asked == [("forward", 1), ("backward", 1), ("forward", 2), ("backward", 2)]

@@ -7,22 +7,13 @@ from hypothesis import strategies as st
 
 from heedful.attention.kernels import additive, additive_steps, compiled
 from heedful.attention.kernels.additive import additive_pairs
+from tests.attention.additive_definition import formula, with_gradients
 
 pytestmark = pytest.mark.skipif(
     compiled.refusal(additive_steps.SOURCE) is not None, reason=str(compiled.refusal(additive_steps.SOURCE))
 )
 
 TYPES = st.sampled_from([torch.float32, torch.bfloat16])
-
-
-def formula(query, key, v):
-    return torch.tanh(query.unsqueeze(-2) + key.unsqueeze(-3)) @ v
-
-
-def with_gradients(pairs, inputs, upstream):
-    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
-    scores = pairs(*inputs)
-    return [scores, *torch.autograd.grad(scores, inputs, upstream.to(scores.dtype))]
 
 
 @settings(max_examples=40, deadline=None)

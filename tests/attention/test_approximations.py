@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import elu
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from heedful.attention import attend, masks
 from heedful.attention.approximations import (
@@ -20,6 +19,7 @@ from heedful.attention.approximations import (
     positive_features,
     sliding_window_attention,
 )
+from tests.attention.largest import Largest
 
 DOUBLE = {"dtype": torch.float64}
 KEY_MASK = torch.tensor([[True] * 4 + [False] * 3, [False, True] * 3 + [True]])
@@ -281,19 +281,6 @@ def test_half_precision_is_kept_and_is_near(form):
     assert got.dtype == torch.bfloat16
     scale = float(form(*inputs).abs().max())
     assert float((got.double() - form(*inputs)).abs().max()) < 0.05 * scale
-
-
-class Largest(TorchDispatchMode):
-    """Remembers the most elements that any tensor made under it has."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // tensor.element_size())
-        return result
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -24,6 +24,7 @@ from heedful.attention import (
 from heedful.attention.attend import make_call
 from heedful.attention.influence import Rollout, Step, WidestPath, decoder_steps
 from heedful.models import DecoderOnlySettings, DecoderOnlyTransformer, Transformer, TransformerSettings
+from tests.attention.largest import Largest
 
 HEADS = 4
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -316,18 +317,6 @@ def test_steps_of_decoding_joined_roll_out_as_the_full_pass():
 
 def test_no_matrix_is_made(monkeypatch):
     # Blocks of 6 rows: the largest tensor that any operation makes has 6 x n weights of 4 heads, not n x n.
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Largest(TorchDispatchMode):
-        numel = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            result = function(*args, **(kwargs or {}))
-            if isinstance(result, Tensor):
-                storage = result.untyped_storage().nbytes() // result.element_size()
-                self.numel = max(self.numel, storage)
-            return result
-
     sizes = []
     monkeypatch.setattr(influence, "ROWS", 4)
     for n in (24, 48):
@@ -338,7 +327,7 @@ def test_no_matrix_is_made(monkeypatch):
             Rollout(layers).columns([3])
             WidestPath(layers).columns([3])
             Rollout(layers).received(by_receptive_field=True)
-        sizes.append(largest.numel)
+        sizes.append(largest.elements)
     assert sizes[1] <= 2 * sizes[0]
 
 

@@ -16,8 +16,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from heedful.attention import (
     Additive,
@@ -52,6 +50,7 @@ from tests.attention.kernel_cases import (
     asked,
     takes,
 )
+from tests.attention.largest import Largest
 
 
 @pytest.fixture(autouse=True)
@@ -228,20 +227,6 @@ def test_every_weight_is_dropped_by_a_draw_of_its_own(kernel):
 # Memory.
 
 
-class Largest(TorchDispatchMode):
-    """Notes the size of the largest tensor that any operation makes or views, in bytes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        tensors = (leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor))
-        self.size = max(self.size, *(tensor.untyped_storage().nbytes() for tensor in tensors), 0)
-        return made
-
-
 LINEAR: dict[str, tuple[Callable[[int], Score], dict[str, Any]]] = {
     "dropout": (lambda n: ScaledDot(), {"dropout": 0.1}),
     "causal": (lambda n: ScaledDot(), {"mask": masks.causal()}),
@@ -268,7 +253,7 @@ def test_nothing_of_size_queries_x_keys_is_made_forward_or_backward(name, monkey
         with Largest() as largest:
             attend(query, key, value, score=make(length), kernel="streaming", **choices).sum().backward()
         assert query.grad is not None
-        sizes.append(largest.size)
+        sizes.append(largest.elements)
     assert sizes[1] <= 2 * sizes[0]
 
 

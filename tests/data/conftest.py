@@ -1,10 +1,18 @@
-"""A small web server on the loopback, for what is fetched."""
+"""For what is fetched: a small web server on the loopback, and a cache of a test's own."""
 
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache and no mirror."""
+    monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HEEDFUL_DATA", raising=False)
 
 
 class Site:

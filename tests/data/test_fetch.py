@@ -17,11 +17,7 @@ DATA = random.Random(0).randbytes(3_000_000)
 SUM = hashlib.sha256(DATA).hexdigest()
 PATH = "set/train.gz"
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("HEEDFUL_DATA", raising=False)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def remote(site, checksum: str | None = SUM, size: int | None = len(DATA)) -> Remote:

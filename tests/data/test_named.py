@@ -21,15 +21,11 @@ from heedful.errors import DataError
 
 PARTS = ("train", "dev", "test")
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEEDFUL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("HEEDFUL_DATA", raising=False)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
-def offline(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(own_cache: None, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mirror and no network."""
     monkeypatch.setenv("HEEDFUL_DATA", str(mirror))
     for name in ("http_proxy", "https_proxy"):

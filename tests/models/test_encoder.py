@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from torch import nn
 
 from heedful import observe
 from heedful.models import DecoderOnlySettings, EncoderOnlySettings
-from heedful.models.encoder import Encoder, HeadedEncoder, longest
+from heedful.models.encoder import Encoder, longest
 from heedful.text.special import PAD
+from tests.models.tagger import Tagger
 
 SHAPE = {"d_model": 16, "d_ff": 24, "heads": 2, "layers": 2, "norm": "pre", "maximum_length": 12}
 SETTINGS = {
@@ -15,12 +15,6 @@ SETTINGS = {
     "decoder-only": DecoderOnlySettings(**SHAPE, positions="relative"),
 }
 EVERY = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-
-
-class Tagger(HeadedEncoder):
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__(encoder)
-        self.output = nn.Linear(encoder.width, 3)
 
 
 @EVERY

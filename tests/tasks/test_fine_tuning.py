@@ -8,12 +8,12 @@ from torch import nn
 from heedful.errors import ModelFolderError
 from heedful.models import DecoderOnlySettings, DecoderOnlyTransformer, EncoderOnlySettings
 from heedful.models.classifier import Classifier, HeadSettings
-from heedful.models.encoder import Encoder, HeadedEncoder
 from heedful.models.encoder_only import EncoderOnlyTransformer
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import ModelConfig, writing
 from heedful.tasks.pretrained import read_pretrained
 from heedful.text import Tokenizer, TokenizerSettings
+from tests.models.tagger import Tagger
 
 SHAPE = {"d_model": 8, "d_ff": 16, "heads": 2, "layers": 2, "maximum_length": 12, "positions": "learned"}
 TOKENIZER = Tokenizer.train(["the cat sat", "the dog sat"], TokenizerSettings(kind="words"))
@@ -38,12 +38,6 @@ class Settings(FineTuningSettings):
     task: str = "tagging"
     data: None = None
     metrics: tuple[str, ...] = ()
-
-
-class Tagger(HeadedEncoder):
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__(encoder)
-        self.output = nn.Linear(encoder.width, 3)
 
 
 def write(folder, model, settings):

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from heedful.errors import RecipeError
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
-from heedful.models.encoder import Encoder, HeadedEncoder
+from heedful.models.encoder import Encoder
 from heedful.models.encoder_only import EncoderOnlySettings, EncoderOnlyTransformer
 from heedful.models.face import SequenceToSequence
 from heedful.models.transformer import Transformer, TransformerSettings
 from heedful.training import optimizer
 from heedful.training.optimizer import hidden_matrices, make_optimizer, orthogonal
 from heedful.training.settings import TrainingSettings
+from tests.models.tagger import Tagger
 
 MUON = TrainingSettings(optimizer="muon", weight_decay=0.1)
 SHAPE = {"d_model": 16, "d_ff": 40, "heads": 4, "dropout": 0.0, "maximum_length": 32}
@@ -256,17 +257,15 @@ def test_sequences_are_learnt_by_heart(kind):
     assert losses[-1] < losses[0] / 10, losses[::20]
 
 
-class Headed(HeadedEncoder):
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        settings = EncoderOnlySettings(d_model=8, d_ff=8, heads=2, layers=2, norm="pre", dropout=0.0)
-        super().__init__(Encoder(settings, 20))
-        self.output = nn.Linear(8, 3)
+def headed() -> Tagger:
+    torch.manual_seed(0)
+    settings = EncoderOnlySettings(d_model=8, d_ff=8, heads=2, layers=2, norm="pre", dropout=0.0)
+    return Tagger(Encoder(settings, 20))
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon", "sgd"])
 def test_lower_layers_learn_more_slowly_by_the_decay(kind):
-    plain, slow = Headed(), Headed()
+    plain, slow = headed(), headed()
     before = {name: parameter.detach().clone() for name, parameter in plain.named_parameters()}
     for model, decay in ((plain, 1.0), (slow, 0.5)):
         settings = TrainingSettings(optimizer=kind, layer_decay=decay, weight_decay=0.1)
