@@ -1,4 +1,4 @@
-"""Who listens to a task in a test, what its loss hears, and runs that can be killed."""
+"""Who listens to a task in a test, models that are taught by it, what its loss hears, and runs that can be killed."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from heedful.objectives import Loss
-from heedful.tasks.face import Task
+from heedful.tasks.face import Plain, Task
 from heedful.training.progress import Progress
 from heedful.training.run import Run
 from heedful.training.trainer import Trainer
@@ -41,6 +42,19 @@ def train(kind: type[Task], folder: Path, chosen: Any, stop_at: int | None = Non
     trainer = Trainer(chosen.training, task, run, quiet)
     trainer.train()
     return task, trainer
+
+
+def taught(task: Task, steps: int, rate: float = 0.01, model: nn.Module | None = None) -> Any:
+    """Train a model, a new one if none is given, in so many steps of Adam."""
+    model = (model or task.build()).train()
+    batches = task.batches(seed=0)
+    optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=rate)
+    for _ in range(steps):
+        loss = task.loss(model, next(batches), Plain())
+        (loss.smoothed / loss.tokens).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
 
 
 def assert_the_objective_is_heard(task: Task, r_drop: bool = True) -> None:

@@ -19,7 +19,7 @@ from heedful.tasks.asked_texts import Cut, _own, _windows, batch, encode
 from heedful.tasks.face import Plain
 from heedful.text.places import words
 from heedful.text.special import END, START
-from tests.tasks.small_runs import Said
+from tests.tasks.small_runs import Said, taught
 
 PEOPLE, THINGS = ("Ann", "Bob", "Carla", "Dee"), ("red", "blue", "green", "wide", "small")
 
@@ -185,16 +185,7 @@ def test_padding_changes_nothing_and_the_parts_of_a_batch_cost_what_it_costs(tas
 
 
 def test_it_learns_is_saved_scored_and_answers(task, tmp_path):
-    model, batches = task.build(), task.batches(seed=0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.004)
-    for _ in range(150):
-        some = next(batches)
-        loss = task.loss(model, some, Plain())
-        (loss.smoothed / loss.tokens).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-    model.eval()
+    model = taught(task, 150, 0.004)
     assert task.validate(model, "f1") > 60  # of 20 questions, a third without an answer
     task.save(model, tmp_path / "model", {})
     (scores,) = task.evaluate(tmp_path / "model", "cpu").values()

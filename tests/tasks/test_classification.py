@@ -13,7 +13,7 @@ from heedful.errors import DataError, ModelFolderError
 from heedful.tasks.classification import Classification, ClassificationSettings
 from heedful.tasks.face import Plain
 from heedful.tasks.registry import load
-from tests.tasks.small_runs import Said, assert_the_objective_is_heard
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard, taught
 
 GOOD, BAD = ("good", "fine", "lovely"), ("bad", "dull", "awful")
 FILLER = ["the", "film", "was", "a", "story", "of", "two", "people", "in", "rome"]
@@ -50,17 +50,6 @@ def task_in(folder, name="run", **changes) -> Classification:
     task = Classification(settings(folder, **changes), folder / name, Said())
     task.prepare()
     return task
-
-
-def train(task: Classification, steps: int, rate: float = 0.01) -> torch.nn.Module:
-    model, batches = task.build(), task.batches(seed=0)
-    optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=rate)
-    for _ in range(steps):
-        batch = next(batches)
-        (task.loss(model, batch, Plain()).smoothed / len(batch)).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return model.eval()
 
 
 @pytest.fixture
@@ -150,7 +139,7 @@ def test_smoothing_and_r_drop_reach_the_loss(folder):
 
 def test_it_learns_is_saved_scored_answers_and_is_begun_with(folder):
     task = task_in(folder)
-    model = train(task, 120)
+    model = taught(task, 120)
     assert task.validate(model, "accuracy") > 90
     task.save(model, folder / "model", {"step": 120})
     accuracy, f1 = task.evaluate(folder / "model", "cpu")["own"]
@@ -189,7 +178,7 @@ def test_it_learns_is_saved_scored_answers_and_is_begun_with(folder):
     torch.testing.assert_close(
         again.encoder.stack.state_dict(), model.encoder.stack.state_dict(), rtol=0, atol=0
     )
-    trained = train(second, 20)
+    trained = taught(second, 20)
     assert second.validate(trained, "accuracy") > 90  # the head alone
 
 
@@ -204,7 +193,7 @@ def test_numbers_are_learnt(folder):
             )
         (folder / f"{name}.tsv").write_text("\n".join(rows))
     task = task_in(folder, data={"labels": "numbers"}, metrics=("pearson", "spearman", "rmse"))
-    model = train(task, 100)
+    model = taught(task, 100)
     task.save(model, folder / "model", {})
     pearson, spearman, rmse = task.evaluate(folder / "model", "cpu")["own"]
     assert pearson.value > 90
@@ -238,7 +227,7 @@ def test_pairs_are_learnt(folder):
     (folder / "train.tsv").write_text("\n".join(rows))
     reading = {"text": 0, "second": 1, "label": 2}
     task = task_in(folder, data={"train": ({"tsv": folder / "train.tsv", **reading},), "tests": {}})
-    model = train(task, 150)
+    model = taught(task, 150)
     assert task.validate(model, "accuracy") > 85
     task.save(model, folder / "model", {})
     loaded = heedful.load(folder / "model", device="cpu")

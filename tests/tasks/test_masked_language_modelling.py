@@ -22,7 +22,7 @@ from heedful.tasks.masked_language_modelling import (
 from heedful.tasks.masked_language_modelling_folder import load
 from heedful.text import Tokenizer, TokenizerSettings
 from heedful.text.special import MASK, PAD
-from tests.tasks.small_runs import Said, assert_the_objective_is_heard
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard, taught
 
 ANIMALS = {"dog": "barks", "cat": "meows", "horse": "neighs", "cow": "moos"}
 MODEL = {"d_model": 16, "d_ff": 32, "heads": 2, "layers": 2, "maximum_length": 32, "norm": "pre"}
@@ -144,16 +144,9 @@ def test_it_learns_is_saved_scored_and_fills_in_words(tmp_path):
     hidden = {"masking": {"share": 0.3, "hidden": 1.0, "random": 0.0}}
     easy = {**MODEL, "d_model": 32, "positions": "relative", "dropout": 0.0}
     task = made(tmp_path, hidden, model=easy)
-    model, batches = task.build(), task.batches(seed=0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    model = task.build()
     before = task.validate(model.eval(), "perplexity")
-    model.train()
-    for _ in range(220):
-        batch = next(batches)
-        (task.loss(model, batch, Plain()).smoothed / batch.tokens).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.eval()
+    taught(task, 220, model=model)
     assert task.validate(model, "perplexity") < before / 5
     # The same words are hidden each time.
     assert task.validate(model, "cross-entropy") == task.validate(model, "cross-entropy")

@@ -17,7 +17,7 @@ from heedful.tasks.face import Plain
 from heedful.tasks.recall import Recall, RecallSettings, answer_losses, answer_scores
 from heedful.tasks.recall_folder import load
 from heedful.tasks.recalling import Questions, Vocabulary, remembered
-from tests.tasks.small_runs import Said, assert_the_objective_is_heard
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard, taught
 
 PEOPLE, PLACES = ("Mary", "John", "Ann"), ("garden", "kitchen", "hall", "living room")
 
@@ -106,19 +106,12 @@ def test_losses_are_those_of_the_other_tasks():
 
 
 def test_it_learns_is_saved_scored_and_answers(task, tmp_path):
-    model, batches = task.build(), task.batches(seed=0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for step in range(300):
-        if step == 100:
-            assert not model.validated(1.0)
-            for _ in range(4):
-                task.validated(model, 1.0)  # no better: the hops get their softmax
-            assert not model.linear
-        batch = next(batches)
-        (task.loss(model, batch, Plain()).smoothed / len(batch)).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.eval()
+    model = taught(task, 100, 0.02)
+    assert not model.validated(1.0)
+    for _ in range(4):
+        task.validated(model, 1.0)  # no better: the hops get their softmax
+    assert not model.linear
+    taught(task, 200, 0.02, model)
     assert task.validate(model, "error") + task.validate(model, "accuracy") == pytest.approx(100)
     task.save(model, tmp_path / "model", {"step": 300})
     scores = task.evaluate(tmp_path / "model", "cpu")

@@ -17,7 +17,7 @@ from heedful.tasks.tagged_words import NO_WORD, batch, encode, windows
 from heedful.tasks.tagging import Tagging, TaggingSettings, written
 from heedful.tasks.tagging_folder import emissions, load, tag_all
 from heedful.text.special import END, START
-from tests.tasks.small_runs import Said, assert_the_objective_is_heard
+from tests.tasks.small_runs import Said, assert_the_objective_is_heard, taught
 
 PEOPLE, PLACES = ("Ann", "Bob Stone", "Carla"), ("Paris", "New York", "Rome")
 
@@ -69,18 +69,6 @@ def task(tmp_path):
     task = Tagging(settings(tmp_path), tmp_path / "run", Said())
     task.prepare()
     return task
-
-
-def trained(task, steps=100, rate=0.01):
-    model, batches = task.build(), task.batches(seed=0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    for _ in range(steps):
-        batch = next(batches)
-        loss = task.loss(model, batch, Plain())
-        (loss.smoothed / loss.tokens).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return model.eval()
 
 
 def test_it_is_prepared_once_and_holds_a_fold_out(task):
@@ -151,7 +139,7 @@ def test_smoothing_and_r_drop_reach_the_loss(tmp_path):
 
 
 def test_it_learns_is_saved_scored_and_answers(task, tmp_path):
-    model = trained(task)
+    model = taught(task, steps=100)
     assert task.validate(model, "f1") == 100.0
     task.save(model, tmp_path / "model", {"step": 80})
     (scores,) = task.evaluate(tmp_path / "model", "cpu").values()
@@ -173,7 +161,7 @@ def test_it_learns_is_saved_scored_and_answers(task, tmp_path):
 
 
 def test_it_can_be_begun_with_and_frozen(task, tmp_path):
-    model = trained(task, steps=1)
+    model = taught(task, steps=1)
     task.save(model, tmp_path / "model", {})
     again = Tagging(
         settings(tmp_path, init=tmp_path / "model", freeze=1, model={}), tmp_path / "again", Said()
@@ -190,7 +178,7 @@ def test_it_can_be_begun_with_and_frozen(task, tmp_path):
 def test_a_crf_learns_which_tag_stands_beside_which(tmp_path):
     task = Tagging(settings(tmp_path, head={"crf": True, "dropout": 0.0}), tmp_path / "run", Said())
     task.prepare()
-    model = trained(task, steps=60)
+    model = taught(task, steps=60)
     assert task.validate(model, "f1") == 100.0
     task.save(model, tmp_path / "model", {})
     again = load(tmp_path / "model", device="cpu")
