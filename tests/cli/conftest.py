@@ -1,7 +1,9 @@
 """A model trained for a few steps, once for all tests of the command line."""
 
+import io
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +107,13 @@ def talking(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             weights[name] = torch.randn(weight.shape, generator=drawn)
     save_file(weights, file, metadata=metadata)
     return run
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch):
+    """Give bytes on standard input."""
+
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    return give

@@ -15,16 +15,6 @@ from heedful.decoding import SearchSettings
 LINES = ["1 2 3", "", "7 29 11 4", "   ", "5"]
 
 
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch):
-    """Give bytes on standard input."""
-
-    def give(content: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-
-    return give
-
-
 def as_bytes(lines: list[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -245,3 +245,29 @@ def test_settings_that_do_not_fit_are_refused(tmp_path):
         AnsweringSettings.model_validate({"data": {"name": "xquad", "fold": 5}})
     with pytest.raises(ValueError, match="below 72"):
         settings(tmp_path, model={"maximum_length": 50}).check(Plain())
+
+
+def test_a_question_whose_answers_stand_nowhere_is_not_learnt_from(tmp_path):
+    recipe = settings(tmp_path)
+    path = tmp_path / "train.jsonl"
+    lost = [
+        {"question": "Where?", "context": f"Ann: red {at}.", "answers": [{"text": "Rome"}]}
+        for at in range(50)
+    ]
+    path.write_text(path.read_text() + "".join(json.dumps(each) + "\n" for each in lost))
+    task = Answering(recipe, tmp_path / "run", Said())
+    task.prepare()
+    assert "Where?" not in {each.text for each in task.questions["train"]}
+    assert "Zed?" in {
+        each.text for each in task.questions["train"]
+    }  # of no answer there is something to learn
+
+
+def test_of_a_question_and_of_an_answer_no_more_pieces_are_read_than_asked_for(task):
+    text = question(" ".join(["Ann"] * 30) + "?", "Bob: blue. Ann: red wide.", [("red wide", 16)])
+    (row,) = encode([text], task.pieces, Cut(72, 20, 7))
+    assert row.text == 7 + 2  # START and END
+    model = task.build().eval()
+    for longest in (1, 2):
+        (found,) = best_answers(model, task.pieces, [long_question()], task.settings.cut, longest)
+        assert len(task.tokenizer.encode(found.text)) <= longest

@@ -8,6 +8,7 @@ from PIL import Image
 import heedful
 from heedful.data.images import ImageClasses
 from heedful.errors import DataError, RecipeError
+from heedful.tasks import few_shot_folder
 from heedful.tasks.few_shot import EpisodeStream, FewShot, FewShotDataSettings, FewShotSettings, draw
 from heedful.tasks.few_shot_folder import FewShotConfig
 from heedful.training.recipe import read, recipe_of
@@ -202,3 +203,52 @@ def test_the_shipped_recipe_has_the_parameters_that_it_tells_of():
     task = FewShot(chosen, None, Quiet())
     assert sum(parameter.numel() for parameter in task.build().parameters()) == 1_776_094
     assert FewShotConfig(model=chosen.model, ways=5, shots=5).task == chosen.task
+
+
+@pytest.fixture
+def task(drawings, tmp_path):
+    made = FewShot(recipe(drawings), tmp_path, Quiet())
+    made.prepare()
+    return made
+
+
+def test_the_accuracy_is_the_mean_over_shots_and_its_interval_that_of_a_mean(task, monkeypatch):
+    right = {1: np.array([0.2, 0.4, 0.6, 0.4]), 2: np.array([0.8, 1.0, 0.6, 0.8])}
+    monkeypatch.setattr(FewShot, "_right", lambda self, model, part, shots, count: right[shots])
+    assert task.validate(task.build(), "accuracy") == pytest.approx(60)
+    monkeypatch.setattr(few_shot_folder, "read", lambda folder: torch.nn.Identity())
+    (one,), (two,) = task.evaluate(None, "cpu").values()
+    half = 1.96 * 100 * (0.08 / 3 / 4) ** 0.5
+    assert (one.low, one.value, one.high) == pytest.approx((40 - half, 40, 40 + half))
+    assert (two.low, two.value, two.high) == pytest.approx((80 - half, 80, 80 + half))
+
+
+def test_no_batch_of_test_episodes_is_another_and_all_have_turned_classes(task):
+    task.classes["test"] = numbered()
+    found = list(task._episodes("test", 1, 50))
+    assert [len(batch) for batch in found] == [20, 20, 10]
+    assert not torch.equal(found[0].examples, found[1].examples)
+    assert {place for batch in found for place in corners(batch)} == {0, 1, 2, 3}
+
+
+def corners(batch) -> set[int]:
+    """Where the first numbers of images are: what `numbered` writes into one corner, turned."""
+    images = batch.examples.flatten(0, 1)
+    return {
+        turn for turn, (row, column) in enumerate(((0, 0), (27, 0), (27, 27), (0, 27)))
+        if bool((images[:, row, column] > 0).any())
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("rotations", [True, False])
+def test_a_stream_has_turned_classes_if_asked_and_an_epoch_is_all_images_in_every_turn(rotations):
+    settings = FewShotDataSettings(
+        name="omniglot", ways=3, shots=1, episodes=2, queries=3, rotations=rotations
+    )
+    stream, turns = EpisodeStream(numbered(), settings, 7), set()
+    images = 6 * 4 * (4 if rotations else 1)
+    for number in range(40):
+        batch = next(stream)
+        assert batch.epoch == number * 2 * (3 + 3) // images
+        turns |= corners(batch)
+    assert turns == ({0, 1, 2, 3} if rotations else {0})

@@ -278,7 +278,7 @@ def test_a_path_without_a_model_is_told_apart(tmp_path, folder):
 
 
 def test_a_device_that_is_not_here_is_refused(folder):
-    with pytest.raises(heedful.errors.HeedfulError, match="'toaster' cannot be used here"):
+    with pytest.raises(heedful.errors.HeedfulError, match="no device 'toaster'"):
         load(folder, device="toaster")
 
 
