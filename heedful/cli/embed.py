@@ -63,7 +63,7 @@ def embed(
     Documents longer than the model's window are read in several, whose tokens
     count alike. A line without a token has the vector of zeros.
 
-    heedful embed runs/bert-mlm --layer 3 --pooling mean --output vectors.npy < documents.txt
+    heedful embed runs/bert-mlm --layer 3 --output vectors.npy < documents.txt
     """
     from heedful.errors import HeedfulError
     from heedful.machine import prepare
