@@ -65,7 +65,7 @@ def by_length(
     from rich.console import Console
 
     from heedful.cli.input import corpus_of
-    from heedful.cli.output import check_figure, writing
+    from heedful.cli.output import check_figure, size, writing
     from heedful.data.corpus import read_pairs
     from heedful.evaluation.by_length import by_length as score_by_length
     from heedful.evaluation.by_length import equal_steps
@@ -100,7 +100,7 @@ def by_length(
 
         with writing(figure, overwrite) as file:
             file.write(lengths_figure(found, count))
-        print(f"{figure}: {max(1, round(figure.stat().st_size / 1e3))} kB", file=sys.stderr)
+        print(size(figure), file=sys.stderr)
 
 
 def _name(system: Path) -> str:

@@ -90,7 +90,7 @@ def _follow(
     reader: "Reader", read: Any, words: list[str], figure: Path | None, overwrite: bool, as_json: bool
 ) -> None:
     """A column for each word: how alike its occurrences are in each layer."""
-    from heedful.cli.output import writing
+    from heedful.cli.output import size, writing
     from heedful.errors import DataError
     from heedful.evaluation.vectors import self_similarity
     from heedful.tasks.contexts import found_in
@@ -126,7 +126,7 @@ def _follow(
             raise DataError("A figure needs three occurrences of the words at least; give more sentences.")
         with writing(figure, overwrite) as file:
             file.write(contexts_figure(found))
-        print(f"{figure}: {max(1, round(figure.stat().st_size / 1e3))} kB", file=sys.stderr)
+        print(size(figure), file=sys.stderr)
 
 
 def _of_layer(ones: "list[Occurrence]", layer: int) -> Any:

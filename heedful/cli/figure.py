@@ -70,13 +70,13 @@ def figure(
     if (width is None) != (height is None):
         raise DataError("A size has a --width and a --height.")
     prepare(threads)  # before PyTorch is loaded
+    from heedful.cli import output
     from heedful.cli.input import text_or_file
-    from heedful.cli.output import check
     from heedful.viewing import figure as figures
     from heedful.viewing.looking import look, open_model
 
     figures.kind_of(save)
-    check(save, overwrite)
+    output.check(save, overwrite)
     scene = look(
         open_model(model, device), text_or_file(text), None if target is None else text_or_file(target)
     )
@@ -87,4 +87,4 @@ def figure(
         without = ["special"] if without_special else []
         drawn = figures.draw(scene, head or [], size=size, words=words, without=without)  # pyright: ignore
     figures.save(drawn, save, tight=size is None)
-    print(f"{save}: {max(1, round(save.stat().st_size / 1e3))} kB")
+    print(output.size(save))

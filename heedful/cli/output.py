@@ -56,6 +56,11 @@ def check_figure(path: Path, overwrite: bool) -> None:
     matplotlib()
 
 
+def size(path: Path) -> str:
+    """Say how large a file has become."""
+    return f"{path}: {max(1, round(path.stat().st_size / 1e3))} kB"
+
+
 def check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse, before any work, to replace a model that a folder holds already."""
     if (folder.expanduser() / "config.json").exists() and not overwrite:
