@@ -7,6 +7,7 @@ The keys of its tables are the settings of the parts of heedful, each declared b
 relative to the folder that the command runs in, not to the file. "none" unsets what can be unset.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -243,18 +244,27 @@ def _put(document: dict[str, Any], place: Place, value: Any) -> str | None:
 
 
 def _parsed(text: str, annotation: Any) -> Any:
-    """The value that an option's text stands for, where this type is wanted."""
+    """The value that an option's text stands for, where this type is wanted: in TOML's spelling, or in JSON's."""
     if only_text(annotation):
         return text
     try:
         found = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         found = {}
-    value = found["value"] if len(found) == 1 and "\n" not in text else text
+    value = found["value"] if len(found) == 1 and "\n" not in text else _of_json(text)
     item = list_of(annotation)
     if isinstance(value, str) and item is not None and only_text(item):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+def _of_json(text: str) -> Any:
+    """A list or a table as JSON spells it, whose tables are not TOML's; any other text as it is."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, list | dict) else text
 
 
 def _typed(value: Any, annotation: Any) -> Any:

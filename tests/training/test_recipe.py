@@ -173,6 +173,12 @@ def test_a_field_is_overridden_and_parsed_as_toml_where_it_parses():
     assert recipe.description == "2024"
 
 
+@pytest.mark.parametrize("blocks", ["[{layers = 5, width = 16}]", '[{"layers": 5, "width": 16}]'])
+def test_a_list_of_tables_is_overridden_in_the_spelling_of_toml_or_of_json(blocks):
+    model = read("multi30k-de-en-convs2s", [("model.encoder_blocks", blocks)]).model
+    assert [(block.layers, block.width) for block in model.encoder_blocks] == [(5, 16)]
+
+
 def test_corpora_are_overridden_by_their_number_and_the_first_without():
     more = [
         ("data.train.1.pairs", "more.tsv"),
