@@ -1,6 +1,6 @@
 """What are a model's vectors worth, beside mean vectors of Word2Vec on the same text, and beside TF-IDF?
 
-    python benchmarks/embeddings.py --models runs/bert runs/contrastive --text corpus.txt [--layers all]
+    python benchmarks/embeddings.py --models runs/bert runs/contrastive --text corpus/*.gz [--layers all]
     python benchmarks/embeddings.py --sets trec --folds 1                          # the baselines alone
 
 Of each text one vector, made without its label; then two judges that know the labels of the training part: the ten
@@ -23,6 +23,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -30,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from heedful.data.corpus import read_lines
+from heedful.data.documents import TextSettings, read_documents
 from heedful.data.labelled import Labelled
 from heedful.data.labelled_named import labelled_named
 from heedful.evaluation.vectors import LinearProbe, nearest, vote
@@ -91,24 +92,35 @@ def _one_and_two(text: str) -> list[str]:
     return one + [" ".join(pair) for pair in pairwise(one)]
 
 
-def word2vec(width: int, epochs: int, more: Sequence[Path], idf: bool) -> System:
-    def system(train: Sequence[Labelled], test: Sequence[Labelled]) -> Scores:
-        from gensim.models import Word2Vec
+def word2vec(width: int, epochs: int, more: Sequence[Path]) -> dict[str, System]:
+    """Both ways to take a mean; a fold's vectors are learnt once."""
+    from gensim.models import KeyedVectors, Word2Vec
 
-        texts = [words(example.text) for example in train]
-        corpus = texts + [line for path in more for text in read_lines(path) if (line := words(text))]
-        learnt = Word2Vec(
-            corpus,
-            vector_size=width,
-            window=5,
-            min_count=2,
-            sg=1,
-            negative=5,
-            epochs=epochs,
-            workers=1,
-            seed=1,
-        ).wv
-        counts = Counter(word for text in texts for word in set(text))
+    known_folds: dict[int, KeyedVectors] = {}
+
+    def learnt_from(train: Sequence[Labelled]) -> KeyedVectors:
+        if id(train) not in known_folds:
+            given = TextSettings(text=tuple(more), documents="line") if more else None
+            corpus = [words(example.text) for example in train]
+            documents = read_documents(given) if given else ()
+            # By lines: gensim reads no more than 10,000 words of a text.
+            corpus += [words(line) for document in documents for line in document.text.splitlines()]
+            known_folds[id(train)] = Word2Vec(
+                corpus,
+                vector_size=width,
+                window=5,
+                min_count=2,
+                sg=1,
+                negative=5,
+                epochs=epochs,
+                workers=1,
+                seed=1,
+            ).wv
+        return known_folds[id(train)]
+
+    def system(idf: bool, train: Sequence[Labelled], test: Sequence[Labelled]) -> Scores:
+        learnt = learnt_from(train)
+        counts = Counter(word for example in train for word in set(words(example.text)))
 
         def mean(examples: Sequence[Labelled]) -> np.ndarray:
             rows = np.zeros((len(examples), width))
@@ -116,14 +128,14 @@ def word2vec(width: int, epochs: int, more: Sequence[Path], idf: bool) -> System
                 known = [word for word in words(example.text) if word in learnt]
                 if known:
                     weights = [
-                        math.log((1 + len(texts)) / (1 + counts[word])) + 1 if idf else 1.0 for word in known
+                        math.log((1 + len(train)) / (1 + counts[word])) + 1 if idf else 1.0 for word in known
                     ]
                     row[:] = np.average([learnt[word] for word in known], 0, weights)
             return rows
 
         return judged(train, test, mean(train), mean(test))
 
-    return system
+    return {"word2vec": partial(system, False), "word2vec-idf": partial(system, True)}
 
 
 def of_model(folder: Path, layer: str, every: Sequence[Labelled]) -> System:
@@ -142,8 +154,7 @@ def of_model(folder: Path, layer: str, every: Sequence[Labelled]) -> System:
 def systems(choice: argparse.Namespace, every: Sequence[Labelled]) -> Iterator[tuple[str, System]]:
     if not choice.only_models:
         yield "tf-idf", tf_idf
-        yield "word2vec", word2vec(choice.width, choice.epochs, choice.text, idf=False)
-        yield "word2vec-idf", word2vec(choice.width, choice.epochs, choice.text, idf=True)
+        yield from word2vec(choice.width, choice.epochs, choice.text).items()
     for folder in choice.models:
         for layer in layers_of(folder) if choice.layers == "all" else choice.layers.split():
             name = folder.parent.name if folder.name == "model" else folder.name
@@ -165,7 +176,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
     parser.add_argument("--folds", type=int, default=10, help="of mr and movie_reviews, the first so many")
     parser.add_argument(
-        "--text", nargs="*", type=Path, default=[], help="more text for Word2Vec, a text a line"
+        "--text", nargs="*", type=Path, default=[], help="more text for Word2Vec: a text a line, or .jsonl"
     )
     parser.add_argument("--width", type=int, default=256, help="of Word2Vec's vectors")
     parser.add_argument("--epochs", type=int, default=10, help="of Word2Vec")
