@@ -69,15 +69,17 @@ def single_search(
 
         ended = choices.token[:, 0] == END
         leaving = ended | (limits[sentences] == length)
+        if watch is None and not leaving.any():
+            continue
+        score = total / length_penalty(length, settings.length_penalty, settings.alpha)
+        if attention is not None:
+            score = score + coverage_penalty(coverage, real[sentences], settings.coverage_penalty)
         if watch is not None:
-            watch(_step(length, sentences, choices, total, settings, leaving))
+            watch(_step(length, sentences, choices, total, score, leaving))
         if not leaving.any():
             continue
         out = leaving.nonzero()[0]
-        score = total[out] / length_penalty(length, settings.length_penalty, settings.alpha)
-        if attention is not None:
-            score = score + coverage_penalty(coverage[out], real[sentences[out]], settings.coverage_penalty)
-        new = hypotheses(tokens[out], terms[out], score, ended[out])
+        new = hypotheses(tokens[out], terms[out], score[out], ended[out])
         for sentence, hypothesis in zip(sentences[out].tolist(), new, strict=True):
             found[sentence].append(hypothesis)
 
@@ -96,12 +98,11 @@ def _step(
     sentences: Ids,
     choices: Choices,
     total: Floats,
-    settings: SearchSettings,
+    score: Floats,
     leaving: NDArray[np.bool_],
 ) -> Step:
     """Give a step as it is watched: each hypothesis is compared with nothing but itself."""
     first = np.zeros((len(sentences), 1), dtype=np.int64)
-    score = total / length_penalty(length, settings.length_penalty, settings.alpha)
     going = np.where(leaving, -1, (~leaving).cumsum() - 1)
     return Step(
         length,

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from heedful.decoding import SearchSettings, search
+from heedful.decoding import Hypothesis, SearchSettings, search
 from heedful.decoding.penalties import length_penalty
 from heedful.decoding.watching import LOOKED_AT, Step
 from heedful.text.special import END
 from tests.decoding.small_models import Recurrent, Table, sources
+from tests.decoding.test_penalties import Attending
 
 SETTINGS = [
     SearchSettings(beam=3, n_best=2, maximum_length_add=3, maximum_length_factor=0.5),
@@ -38,20 +39,36 @@ def followed(steps: list[Step], rows: int) -> list[list[tuple[tuple[int, ...], f
     return found
 
 
+def assert_led_to(found: list[list[Hypothesis]], steps: list[Step]) -> None:
+    """Each answer is a candidate that finished, with its score."""
+    for answers, candidates in zip(found, followed(steps, len(found)), strict=True):
+        for answer in answers:
+            said = (*answer.tokens, END) if answer.finished else answer.tokens
+            scores = [score for tokens, _, score in candidates if tokens == said]
+            assert scores
+            assert scores[0] == pytest.approx(answer.score, abs=1e-12)
+
+
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("kind", [Table, Recurrent])
 def test_steps_lead_to_the_answers_of_the_search_that_is_not_watched(kind, settings):
     model, batch, steps = kind(6, seed=4, maximum_length=12), sources(4, 6, seed=2), list[Step]()
     watched = search(model, batch, settings, watch=steps.append)
     assert watched == search(model, batch, settings)
-    finished = followed(steps, len(batch))
-    for answers, candidates in zip(watched, finished, strict=True):
-        for answer in answers:
-            said = (*answer.tokens, END) if answer.finished else answer.tokens
-            scores = [score for tokens, _, score in candidates if tokens == said]
-            assert scores
-            assert scores[0] == pytest.approx(answer.score, abs=1e-12)
-            assert answer.log_probability == pytest.approx(sum(answer.token_log_probabilities))
+    assert_led_to(watched, steps)
+    for answer in (answer for answers in watched for answer in answers):
+        assert answer.log_probability == pytest.approx(sum(answer.token_log_probabilities))
+
+
+@pytest.mark.parametrize(
+    "method", [{"beam": 1}, {"beam": 3, "n_best": 3}, {"method": "sample", "n_best": 3}], ids=str
+)
+def test_scores_of_steps_hold_what_is_not_covered_as_those_of_the_answers_do(method):
+    model, batch, steps = Attending(9, maximum_length=8, seed=1, sharpness=1.0), sources(4, 9), list[Step]()
+    settings = SearchSettings.model_validate({**method, "coverage_penalty": 0.5})
+    watched = search(model, batch, settings, attention=lambda: model.weights, watch=steps.append)
+    assert watched == search(model, batch, settings, attention=lambda: model.weights)
+    assert_led_to(watched, steps)
 
 
 def test_a_beam_s_candidates_are_the_best_of_all_continuations_and_the_first_that_go_on_are_kept():
