@@ -113,9 +113,9 @@ def restore_random_state(tensors: dict[str, Tensor], numbers: dict[str, Any]) ->
     """Set every random generator to what `random_state` gave."""
     torch.set_rng_state(tensors["random/torch"])
     if torch.cuda.is_available():
-        states = [tensors[name] for name in sorted(tensors) if name.startswith("random/cuda")]
-        for device, state in enumerate(states[: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(state, device)
+        for device in range(torch.cuda.device_count()):
+            if (state := tensors.get(f"random/cuda{device}")) is not None:
+                torch.cuda.set_rng_state(state, device)
     name, position, has_gauss, gauss = numbers["numpy"]
     keys = tensors["random/numpy"].numpy().astype(np.uint32)
     np.random.set_state((name, keys, position, has_gauss, gauss))  # noqa: NPY002

@@ -81,3 +81,17 @@ def test_every_random_generator_goes_on_where_it_was():
     draw()
     restore_random_state(tensors, numbers)
     assert draw() == expected
+
+
+def test_every_device_goes_on_with_its_own_random_generator(monkeypatch):
+    """Of more than ten, too: "cuda10" comes before "cuda2" in the order of names."""
+    states = [torch.tensor([device], dtype=torch.uint8) for device in range(12)]
+    restored = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 12)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: restored.update({device: int(state)})
+    )
+    restore_random_state(*random_state())
+    assert restored == {device: device for device in range(12)}
