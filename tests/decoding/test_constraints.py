@@ -150,6 +150,15 @@ def test_a_hypothesis_with_nothing_left_to_say_ends():
             assert answer.finished
 
 
+@methods
+def test_it_ends_even_where_no_end_may_follow_when_nothing_else_is_left(method):
+    settings = SearchSettings.model_validate(
+        {**method, "banned_tokens": (5,), "no_repeat_ngram": 1, "banned_sequences": ((4, END),)}
+    )
+    (answers,) = search(Table(6), sources(1, 6), settings, prefixes=[[4]])
+    assert {(answer.tokens, answer.finished) for answer in answers} == {((4,), True)}
+
+
 @given(st.lists(st.integers(4, 6), max_size=12), st.integers(1, 4))
 def test_repeated_ngrams_by_definition(tokens, size):
     mask = repeated_ngrams(torch.tensor([tokens], dtype=torch.long).view(1, -1), size, 8)
@@ -194,6 +203,8 @@ def test_what_does_not_fit_the_model_is_refused():
     model, batch = Table(6, maximum_length=8), sources(2, 6)
     with pytest.raises(RecipeError, match=r"token id 6, .* vocabulary of 6"):
         search(model, batch, SearchSettings(banned_tokens=(6,)))
+    with pytest.raises(RecipeError, match="token id 8"):
+        search(model, batch, SearchSettings(banned_sequences=((8, 4),)))
     with pytest.raises(RecipeError, match="token id 77"):
         search(model, batch, prefixes=[[77], []])
     with pytest.raises(RecipeError, match="minimum_length is 9"):
@@ -201,8 +212,11 @@ def test_what_does_not_fit_the_model_is_refused():
     with torch.no_grad():
         model.table[..., 4] = -torch.inf
     for method in METHODS:
+        chosen = SearchSettings.model_validate(method)
         with pytest.raises(HeedfulError, match="sentence 1: the model gives probability zero"):
-            search(model, batch, SearchSettings.model_validate(method), prefixes=[[], [4]])
+            search(model, batch, chosen, prefixes=[[], [4]])
+        with pytest.raises(HeedfulError, match="sentence 9: the model gives probability zero"):
+            search(model, batch, chosen, prefixes=[[], [4]], numbers=[3, 9])
     with torch.no_grad():
         model.table[..., 4] = torch.nan
     with pytest.raises(HeedfulError, match="not finite"):

@@ -124,6 +124,7 @@ def test_lengths_beyond_the_model_are_refused_by_name():
         ({"source": torch.zeros(3, 2)}, "must be a LongTensor"),
         ({"prefixes": [[4]]}, "1 prefixes were given for 2 sentences"),
         ({"numbers": [1, 2, 3]}, "3 numbers were given for 2 sentences"),
+        ({"among": [torch.tensor([END, 4])]}, "1 lists of tokens were given for 2 sentences"),
         ({"prefixes": [[], [4, END]]}, r"prefix 1, \(4, 2\), must not contain"),
     ],
 )
@@ -149,6 +150,7 @@ def test_a_model_in_training_mode_is_refused():
         ({"banned_tokens": [-1]}, "not negative"),
         ({"banned_sequences": [[]]}, "banned_sequences"),
         ({"banned_sequences": [[END]]}, "banned_sequences"),
+        ({"banned_sequences": [[4, -1]]}, "banned_sequences"),
         ({"method": "beam_search"}, "'beam' or 'sample'"),
         ({"beams": 4}, "beams"),
         ({"alpha": -1}, "greater than or equal to 0"),
