@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.data import documents
+from heedful.data import documents, token_stream
 from heedful.data.documents import Piece, TextSettings, read_pieces
 from heedful.data.packing import TrainingWindows, WindowBatch, evaluation_windows, windows
 from heedful.data.token_stream import Amount, TokenStream
@@ -35,7 +35,11 @@ def written(folder: Path, tokenizer: Tokenizer, **unit: Any) -> TokenStream:
     return TokenStream.write(folder / "a.npy", pieces, tokenizer)
 
 
-def test_a_stream_holds_all_documents_between_start_and_end(tmp_path: Path, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("together", [1, 3, 256])
+def test_a_stream_holds_all_documents_between_start_and_end(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(token_stream, "_AT_ONCE", together)
     stream = written(tmp_path, tokenizer, documents="paragraph")
     parts = [part.strip("\n") for part in TEXT.split("\n\n")]
     expected = [token for part in parts for token in (START, *tokenizer.encode(part), END)]
@@ -45,6 +49,16 @@ def test_a_stream_holds_all_documents_between_start_and_end(tmp_path: Path, toke
         4, sum(map(len, parts)), sum(len(part.encode()) for part in parts), len(TEXT.split())
     )
     assert TokenStream.open(tmp_path / "a.npy").tokens.tolist() == expected
+
+
+@pytest.mark.parametrize(("entries", "dtype"), [(2**16, np.uint16), (2**16 + 1, np.uint32)])
+def test_ids_take_two_bytes_while_the_vocabulary_has_room_in_them(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, entries: int, dtype: type
+) -> None:
+    monkeypatch.setattr(Tokenizer, "__len__", lambda _: entries)
+    stream = written(tmp_path, tokenizer)
+    assert stream.tokens.dtype == dtype
+    assert stream.tokens.tolist() == [START, *tokenizer.encode(TEXT.strip()), END]
 
 
 @pytest.mark.parametrize("kind", ["bpe", "characters", "unigram", "words"])
@@ -133,6 +147,23 @@ def test_training_goes_on_exactly_where_it_stood() -> None:
         first, second = next(one), next(other)
         assert first.inputs.tolist() == second.inputs.tolist()
         assert first.epoch == second.epoch
+
+
+def test_the_order_of_windows_is_a_function_of_the_seed() -> None:
+    def starts(seed: int) -> list[int]:
+        batches = TrainingWindows(stream_of(*range(10, 110)), 8, 3, seed)
+        return [start for _ in range(8) for start in next(batches).starts.tolist()]
+
+    assert starts(1) == starts(1)
+    assert starts(1) != starts(2)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_documents_are_kept_apart_where_they_shall_be(apart: bool) -> None:
+    stream = stream_of(*[START, 4, 5, END] * 6)
+    training = TrainingWindows(stream, 7, 3, 1, apart)
+    for batch in (next(training), *evaluation_windows(stream, 7, 3, 2, apart)):
+        assert (batch.documents is not None) is apart
 
 
 def test_a_text_shorter_than_a_window_is_filled_up() -> None:
