@@ -17,7 +17,7 @@ from heedful.training.optimizer import hidden_matrices, make_optimizer, orthogon
 from heedful.training.settings import TrainingSettings
 from tests.models.tagger import Tagger
 
-MUON = TrainingSettings(optimizer="muon", weight_decay=0.1)
+MUON = TrainingSettings(optimizer="muon", momentum=0.9, weight_decay=0.1)
 SHAPE = {"d_model": 16, "d_ff": 40, "heads": 4, "dropout": 0.0, "maximum_length": 32}
 LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
 
@@ -79,9 +79,9 @@ def test_two_steps_of_muon_are_those_of_the_papers_for_each_matrix(make, packed)
         for name, parameter in hidden.items():
             gradient = parameter.grad.double()
             # Jordan et al. 2024, as written there; the factor 1 - mu of ours is lost in the norm.
-            velocity[name] = 0.95 * velocity[name] + gradient
+            velocity[name] = MUON.momentum * velocity[name] + gradient
             rows = next((packed[end] for end in packed if name.endswith(end)), [len(gradient)])
-            update = torch.cat([defined(m) for m in (gradient + 0.95 * velocity[name]).split(rows)])
+            update = torch.cat([defined(m) for m in (gradient + MUON.momentum * velocity[name]).split(rows)])
             scale = torch.cat([torch.full((n, 1), 0.2 * math.sqrt(max(n, gradient.shape[1]))) for n in rows])
             expected[name] = expected[name] - 0.01 * (update * scale + 0.1 * expected[name])
         made.step(0.01)
@@ -112,9 +112,10 @@ def test_all_that_is_no_hidden_matrix_is_adamws(make, packed):
 
 def test_adamw_is_that_of_pytorch_bit_for_bit():
     model, other = transformer(), transformer()
-    made = make_optimizer(model, TrainingSettings(weight_decay=0.1), "float32")
+    settings = TrainingSettings(beta1=0.8, beta2=0.95, epsilon=1e-4, weight_decay=0.1)
+    made = make_optimizer(model, settings, "float32")
     plain = torch.optim.AdamW(
-        other.parameters(), lr=1.0, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.1, fused=True
+        other.parameters(), lr=1.0, betas=(0.8, 0.95), eps=1e-4, weight_decay=0.1, fused=True
     )
     for seed, rate in enumerate((0.01, 0.02, 0.005)):
         for trained in (model, other):

@@ -89,9 +89,9 @@ def test_constant_stays():
 
 
 def test_a_stair_is_as_long_as_it_shall_be_and_the_first_begins_after_warm_up():
-    schedule = _schedule(kind="staircase", rate=0.8, warmup=2, every=3, decay=0.5)
+    schedule = _schedule(kind="staircase", rate=0.8, warmup=2, every=3, decay=0.25)
     rates = [schedule.rate(step) for step in range(1, 12)]
-    assert rates == pytest.approx([0.4, 0.8, *[0.8] * 3, *[0.4] * 3, *[0.2] * 3])
+    assert rates == pytest.approx([0.4, 0.8, *[0.8] * 3, *[0.2] * 3, *[0.05] * 3])
 
 
 def test_plateau_falls_after_validations_without_improvement():
