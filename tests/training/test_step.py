@@ -47,7 +47,14 @@ def stepper_of(settings: TrainingSettings) -> Stepper:
     return Stepper(trained, loss, settings, "cpu", "float32", "pair")
 
 
-def trained(batches, settings=None, failures=0, monkeypatch=None):
+NO_MEMORY = [
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: 8 TB"),
+    RuntimeError("CUDA out of memory. Tried to allocate 8 TB"),
+    MemoryError(),
+]
+
+
+def trained(batches, settings=None, failures=0, monkeypatch=None, error=NO_MEMORY[0]):
     stepper = stepper_of(settings or TrainingSettings(label_smoothing=0.1))
     totals = Totals()
     if monkeypatch is not None:
@@ -56,9 +63,7 @@ def trained(batches, settings=None, failures=0, monkeypatch=None):
         def failing(*args):
             if left[0]:
                 left[0] -= 1
-                raise RuntimeError(
-                    "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: 8 TB"
-                )
+                raise error
             return loss(*args)
 
         monkeypatch.setattr(stepper, "loss", failing)
@@ -71,9 +76,10 @@ def largest_difference(one, other):
     return max(float((a - b).detach().abs().max()) for a, b in pairs)
 
 
-def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(monkeypatch):
+@pytest.mark.parametrize("error", NO_MEMORY, ids=["system", "CUDA", "Python"])
+def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(monkeypatch, error):
     whole, sums = trained([batch(8)])
-    parts, sums_of_parts = trained([batch(8)], failures=2, monkeypatch=monkeypatch)
+    parts, sums_of_parts = trained([batch(8)], failures=2, monkeypatch=monkeypatch, error=error)
     assert sums_of_parts.splits == 2
     assert sums_of_parts.tokens == sums.tokens
     assert sums_of_parts.smoothed == pytest.approx(sums.smoothed, rel=1e-5)

@@ -193,12 +193,47 @@ def test_what_is_validated_and_saved_are_the_averaged_weights(corpus, tmp_path, 
     assert outcome.best == pytest.approx(nll, rel=1e-5)
 
 
+def test_a_moving_average_keeps_as_much_as_it_shall(corpus, tmp_path):
+    settings = recipe(
+        corpus,
+        steps=3,
+        averaging="ema",
+        ema_decay=0.01,
+        checkpoint_every=1,
+        keep=3,
+        schedule=STEADY | {"rate": 0.1},
+    )
+    trainer, _ = train(settings, tmp_path)
+    before, after = (trainer.checkpoints.read(step)[0] for step in (2, 3))
+    for name in trainer.parameters:
+        expected = 0.01 * before[f"average/{name}"] + 0.99 * after[f"model/{name}"]
+        torch.testing.assert_close(after[f"average/{name}"], expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_computes_in_the_precision_that_is_asked_for(corpus, tmp_path, precision):
+    narrow = set()
+
+    class Noting(Translation):
+        def loss(self, model, batch, objective):
+            if model.training:
+                narrow.add(torch.is_autocast_enabled("cpu"))
+            return super().loss(model, batch, objective)
+
+    train(recipe(corpus, steps=1, precision=precision, schedule=STEADY), tmp_path, kind=Noting)
+    assert narrow == {precision == "bfloat16"}
+
+
 def test_an_update_takes_as_many_batches_as_are_accumulated(corpus, tmp_path):
     settings = recipe(corpus, steps=4, accumulate=3, log_every=2, schedule=STEADY)
     trainer, _ = train(settings, tmp_path)
     stream = trainer.task.batches(settings.training.seed)
-    tokens = [sum(next(stream).tokens for _ in range(2 * 3)) for _ in range(2)]
-    assert [event["tokens"] for event in Run(tmp_path).log.events() if event["event"] == "training"] == tokens
+    batches = [next(stream) for _ in range(12)]
+    tokens = [sum(batch.tokens for batch in batches[first : first + 6]) for first in (0, 6)]
+    logged = [event for event in Run(tmp_path).log.events() if event["event"] == "training"]
+    assert [event["tokens"] for event in logged] == tokens
+    # The epoch in which the last update began.
+    assert [event["epoch"] for event in logged] == [batches[3].epoch, batches[9].epoch] == [0, 1]
 
 
 def test_only_what_is_better_is_saved(corpus, tmp_path, monkeypatch):

@@ -19,9 +19,10 @@ from heedful.machine import cores
 from heedful.tasks.translation import Translation
 from heedful.training.progress import Progress
 from heedful.training.run import Run
+from heedful.training.shared_memory import Memory, anonymous_file
 from heedful.training.step import Stepper, Totals
 from heedful.training.trainer import Trainer
-from heedful.training.worker import seed
+from heedful.training.worker import Order, Reply, Worker, seed
 from heedful.training.workers import Workers, deal, resolve_workers
 from tests.training.failing import ROWS_THAT_FIT, Failing
 from tests.training.test_trainer import KilledError, Quiet, recipe
@@ -148,6 +149,22 @@ def test_what_is_drawn_at_random_follows_from_the_numbers():
     assert draw(1, 2, 3) == draw(1, 2, 3)
     drawn = [draw(*numbers) for numbers in [(1, 2, 3), (1, 2, 4), (1, 3, 2), (2, 2, 3)]]
     assert all(len(set(values)) == len(drawn) for values in zip(*drawn, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_worker_computes_in_the_precision_of_the_training(corpus, tmp_path, precision):
+    task, model = prepared(settings_of(corpus, dropout=0.0), tmp_path)
+    settings, batch = task.settings.training, next(task.batches(1))
+    with anonymous_file() as file:
+        weights = Memory(file, model, 2).weights
+        for name, parameter in model.named_parameters():
+            weights[name].copy_(parameter.detach())
+        worker = Worker(file, 1, 2, 1, precision, settings, Translation, task.settings, task.folder)
+    alone = stepper_of(task, model)
+    alone.autocast = precision == "bfloat16"
+    reply = worker.answer(Order(1, [batch], batch.tokens, 1))
+    assert isinstance(reply, Reply)
+    assert reply.sums == alone._gradients(1, [batch], 1)
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(corpus, tmp_path):
