@@ -79,6 +79,11 @@ def test_a_longer_training_goes_on_as_if_it_had_been_meant_to_be_so_long(heedful
         ([], ["--training.steps", "5"], "training.steps was 6, and is now 5"),
         (["--training.steps", "7"], ["--training.steps", "9"], "validated at step 7 because it was the last"),
         (
+            ["--training.log_every", "4"],
+            ["--training.steps", "9"],
+            "logged and validated at step 6 because it was the last",
+        ),
+        (
             ["--training.schedule.kind", "linear", "--training.schedule.cooldown", "0.5"],
             ["--training.steps", "9"],
             "at step 6 already, and since step 5 its learning rate has been falling towards step 6",
