@@ -110,6 +110,14 @@ def talking(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def chinese(tmp_path: Path) -> tuple[Path, Path]:
+    """Sixty translations and their reference, without spaces: a word wrong, or all that is between spaces."""
+    for name, text in (("hypotheses.zh", "他们喜欢看电影"), ("reference.zh", "我们喜欢看电影")):
+        (tmp_path / name).write_text(f"{text}\n" * 60, encoding="utf-8")
+    return tmp_path / "hypotheses.zh", tmp_path / "reference.zh"
+
+
+@pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch):
     """Give bytes on standard input."""
 

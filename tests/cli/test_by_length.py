@@ -44,6 +44,21 @@ def test_models_and_files_beside_each_other(
     assert "numbers" in ran.out
 
 
+def test_words_are_split_as_the_language_that_is_named_has_them(heedful, chinese: tuple[Path, Path]):
+    hypotheses, reference = chinese
+
+    def value(*options: str) -> float:
+        ran = heedful(
+            "by-length", hypotheses, "--source", hypotheses, "--reference", reference, "--json", *options
+        )
+        assert ran.status == 0, ran.err
+        (bucket,) = json.loads(ran.out)["hypotheses"]
+        return bucket["score"]["value"]
+
+    assert value() == 0
+    assert value("--language", "zh") > 50
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

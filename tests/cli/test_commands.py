@@ -100,6 +100,22 @@ def test_evaluate_is_translate_and_score(heedful, talking: Path, pairs: tuple[Pa
     assert "nc:6" in shown.out
 
 
+def test_words_are_split_as_the_language_that_is_named_has_them(heedful, talking: Path, pairs, chinese):
+    bleu = ("--metrics", "bleu", "--json")
+
+    def scored(*of: object) -> tuple[float, str]:
+        (score,) = json.loads(heedful("evaluate", *of, *bleu).out)
+        return score["value"], score["signature"]
+
+    files = ("--hypotheses", chinese[0], "--reference", chinese[1])
+    assert scored(*files)[0] == 0
+    assert scored(*files, "--language", "zh")[0] > 50
+    source, target = pairs
+    model = (talking, "--source", source, "--reference", target)
+    assert "tok:13a" in scored(*model)[1]
+    assert "tok:zh" in scored(*model, "--language", "zh")[1]
+
+
 def test_a_wrong_line_is_told_with_its_number_far_into_a_file(heedful, trained: Path, tmp_path: Path):
     long = " ".join(["7"] * 100)
     (tmp_path / "source").write_text("7\n" * 4100 + f"{long}\n")
@@ -208,3 +224,7 @@ def test_bpe_shows_its_steps(heedful, folder: Path):
         "slower = s low e r [EoW]",
     ]
     assert "no pair occurs 2 times any more" in heedful("bpe", "words", "--merges", "99").out
+    for rarest, learnt in ((9, 0), (8, 2), (7, 2), (6, 3)):
+        ran = heedful("bpe", "words", "--merges", 99, "--min-frequency", rarest)
+        assert ran.out.count("step ") == learnt
+        assert ran.out.endswith(f"After {learnt} merges no pair occurs {rarest} times any more.\n")

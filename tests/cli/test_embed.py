@@ -105,6 +105,13 @@ def test_words_are_followed_and_layers_measured(heedful, trained, documents, tmp
     assert "name them with --word" in heedful("contexts", trained, documents, "--figure", "a.svg").err
 
 
+def test_no_more_sentences_are_read_than_asked_for(heedful, trained, documents):
+    common = ("contexts", trained, documents, "--word", "3 4", "--json", "--threads", 1)
+    ran = heedful(*common, "--sentences", 4)  # an empty line is none
+    assert json.loads(ran.out)["3 4"]["sentences"] == [1, 4]
+    assert "'3 4' stands once in the text" in heedful(*common, "--sentences", 3).err
+
+
 def test_a_word_is_drawn(heedful, trained, documents, tmp_path):
     pytest.importorskip("matplotlib")
     figure = tmp_path / "seven.svg"

@@ -73,7 +73,14 @@ def test_the_precision_that_is_asked_for_is_the_engines(heedful, typed, talking,
         before(self, kind, precision)
 
     monkeypatch.setattr(Engine, "__init__", init)
-    for command in (["translate", talking], ["generate", tmp_path / "model", "--tokens", 1]):
+    lines = tmp_path / "lines"
+    lines.write_bytes(as_bytes(LINES))
+    for command in (
+        ["translate", talking],
+        ["evaluate", talking, "--source", lines, "--reference", lines],
+        ["generate", tmp_path / "model", "--tokens", 1],
+    ):
+        made.clear()
         typed(as_bytes(LINES))
         heedful(*command, "--precision", "int8")
         assert made[-1] == "int8", command
