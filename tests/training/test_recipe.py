@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from heedful.errors import RecipeError
 from heedful.tasks.translation import DataSettings
 from heedful.training.recipe import differences, read, recipe_of
+from heedful.training.settings import TrainingSettings
 from heedful.training.shipped import description, shipped
 from heedful.training.toml import lines, to_toml
 
@@ -380,3 +382,18 @@ x = 3
         ("l", 1): 9,
         ("l", 1, "x"): 10,
     }
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        (
+            {"steps": 10, "schedule": {"warmup": 11}},
+            r"warmup \(11\) is longer than the training \(10 steps\)",
+        ),
+        ({"device": "gpu"}, "device is 'auto', 'cpu' or 'cuda', got 'gpu'"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(training, message):
+    with pytest.raises(ValidationError, match=message):
+        TrainingSettings.model_validate(training)

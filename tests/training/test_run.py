@@ -3,6 +3,9 @@
 import json
 import time
 
+import pytest
+
+from heedful.errors import TrainingError
 from heedful.training.run import Run
 
 
@@ -30,3 +33,9 @@ def test_the_log_is_the_same_whenever_it_was_written(tmp_path):
     one, other = ((tmp_path / name / "log.jsonl").read_bytes() for name in ("one", "other"))
     assert one == other
     assert json.loads(one) == {"event": "validation", "step": 7, "bleu": 30.0}
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(TrainingError, match=r"log\.jsonl cannot be written: .*Make room and start again"):
+        Run(tmp_path).log.add(event="validation", step=7)

@@ -283,6 +283,26 @@ def test_a_signal_ends_the_run_with_a_checkpoint_at_that_step(corpus, tmp_path):
     assert everything(tmp_path / "pieces") == everything(tmp_path / "whole")
 
 
+def test_a_second_signal_ends_the_run_at_once(corpus, tmp_path):
+    class Signalled(Quiet):
+        def step(self, step):
+            if step == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(corpus), tmp_path, progress=Signalled())
+    assert not (tmp_path / "checkpoints").exists()
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_validation_data_without_predictions_have_no_loss(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(Translation, "validation_batches", lambda _: iter(()))
+    with pytest.raises(TrainingError, match="nothing to predict, so that there is no loss"):
+        train(recipe(corpus, steps=1, metric="loss", schedule=STEADY), tmp_path)
+
+
 def test_the_log_has_losses_and_validations_and_no_times(corpus, tmp_path):
     train(recipe(corpus), tmp_path)
     events = Run(tmp_path).log.events()

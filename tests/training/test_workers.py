@@ -238,6 +238,20 @@ def test_no_worker_outlives_a_training(corpus, tmp_path, signalled):
     until(lambda: ended(worker))
 
 
+def test_memory_that_cannot_be_shared_is_told_before_any_step(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (
+        anonymous_file() as file,
+        pytest.raises(
+            TrainingError, match=r"no memory for 2 MiB that training\.workers would share: No space"
+        ),
+    ):
+        Memory(file, torch.nn.Linear(512, 512, bias=False), 2)
+
+
 def test_every_row_is_dealt_once_and_parts_are_equal(corpus, tmp_path):
     task, _ = prepared(settings_of(corpus), tmp_path)
     stream = task.batches(1)
