@@ -16,7 +16,7 @@ from heedful.data import named, sigmorphon
 from heedful.data.corpus import read_pairs
 from heedful.data.fetch import Remote, cache_folder, fetch
 from heedful.data.named import list_names, resolve
-from heedful.data.prepare import extract, split_by_component
+from heedful.data.prepare import extract, split_archive, split_by_component
 from heedful.errors import DataError
 
 PARTS = ("train", "dev", "test")
@@ -171,6 +171,17 @@ def test_components_are_split_by_the_digest_of_their_smallest_source():
         number = int(hashlib.sha256(f"{source.split()[0]} a".encode()).hexdigest()[:8], 16) % 1000
         assert split == ("test" if number < 14 else "dev" if number < 28 else "train")
     assert {split: splits.count(split) > 0 for split in PARTS} == dict.fromkeys(PARTS, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "member"), [(b"Go.\tGeh.\nHi.\n", "deu.txt"), (b"\xff\tGeh.\n", "deu.txt"), (b"", "fra.txt")]
+)
+def test_an_archive_without_the_pairs_is_named(tmp_path, content, member):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        opened.writestr("deu.txt", content)
+    with pytest.raises(DataError, match=r"a\.zip cannot be used: .*fetched anew"):
+        split_archive(tmp_path / "a.zip", member, {"train": "made/train.tsv.gz"})
+    assert not (cache_folder() / "made").exists()
 
 
 def test_small_parallel_is_put_together_from_its_pieces(mirror, site, monkeypatch):
