@@ -34,6 +34,13 @@ class Chooser:
         self.model, self.constraints, self.among = model, constraints, among
         # Asked once, as asking a protocol takes longer than a small model's step.
         self._chooses = model if isinstance(model, Chooses) else None
+        # A hypothesis that has nothing else to say ends before its minimum length: the constraints see to that.
+        if (
+            self._chooses is not None
+            and constraints.settings.minimum_length > 1
+            and constraints.leave_only_end(among, self._chooses.vocabulary)
+        ):
+            self._chooses = None
         if self._chooses is not None and among is not None:
             self._chooses = self._chooses.among(among)
         self._outside: Tensor | None = None

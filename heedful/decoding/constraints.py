@@ -103,6 +103,13 @@ class Constraints:
             return None
         return (*self._bans, END) if length + 1 < settings.minimum_length else self._bans
 
+    def leave_only_end(self, among: Sequence[Tensor] | None, vocabulary: int) -> bool:
+        """Whether the bans leave a sentence nothing but END, of its own tokens or, without such, of the vocabulary."""
+        never = {*self._bans, END}
+        if among is None:
+            return vocabulary <= len(never)
+        return any(len(tokens) <= len(never) and never.issuperset(tokens.tolist()) for tokens in among)
+
     def check_vocabulary(self, vocabulary: int) -> None:
         """Raise RecipeError where a banned or forced id is outside a vocabulary of this size."""
         if self._largest >= vocabulary:

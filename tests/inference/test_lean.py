@@ -169,6 +169,19 @@ def test_among_few_tokens_the_probabilities_are_those_among_them(precision, beam
         )
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_sentence_with_nothing_but_an_end_to_say_ends_before_its_minimum_length(beam):
+    lean, batch = LeanTransformer(transformer()), sources(2, VOCABULARY, longest=9)
+    short, few = torch.tensor([END, UNKNOWN]), torch.tensor([END, UNKNOWN, 30, 40])
+    settings = SearchSettings(beam=beam, minimum_length=4, maximum_length_add=9)
+    (one,), (other,) = search(lean, batch, settings, among=[short, few])
+    assert (one.tokens, one.finished) == ((), True)
+    assert len(other.token_log_probabilities) >= 4
+    silent = settings.model_copy(update={"banned_tokens": tuple(range(4, VOCABULARY))})
+    for (answer,) in search(lean, batch, silent):
+        assert (answer.tokens, answer.finished) == ((), True)
+
+
 def test_what_a_sentence_gets_does_not_depend_on_its_neighbours_to_the_last_bit():
     lean, batch = LeanTransformer(transformer(norm="pre")), sources(40, VOCABULARY, longest=15)
     for settings in (SearchSettings(beam=4, n_best=2), SearchSettings(beam=1)):
