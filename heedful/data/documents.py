@@ -181,7 +181,11 @@ def _of_json(path: Path, number: int, line: str, key: str) -> str:
     except (ValueError, RecursionError) as error:
         reason = "the line is empty" if not line.strip() else error
         raise DataError(f"{path}, line {number} is not JSON: {reason}.") from error
-    if not isinstance(row, dict) or not isinstance(row.get(key), str):
+    if isinstance(row, dict) and key in row and not isinstance(row[key], str):
+        raise DataError(
+            f"{path}, line {number}: the value of {key!r} must be text, not {json.dumps(row[key])[:40]}."
+        )
+    if not isinstance(row, dict) or key not in row:
         there = (
             f"its keys are {', '.join(map(repr, list(row)[:8]))}" if isinstance(row, dict) else "it is none"
         )

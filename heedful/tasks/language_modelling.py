@@ -48,7 +48,10 @@ class LanguageData(TextData):
     def _strides_fit(self) -> Self:
         for stride in self.strides:
             if not 1 <= stride <= self.window:
-                raise ValueError(f"a stride is between 1 and the window ({self.window}), not {stride}")
+                raise ValueError(
+                    f"strides has {stride}, but a stride is between 1 and the window ({self.window}): "
+                    "set data.strides too"
+                )
         return self
 
 

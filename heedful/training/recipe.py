@@ -95,7 +95,8 @@ def _restored(task: str, settings: dict[str, Any]) -> Recipe:
 def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
     """Read a shipped recipe by its name, or any by the path of its file, with some fields overridden.
 
-    A value overridden is TOML where it parses as TOML, and otherwise text; a list of texts may be given with commas.
+    A value overridden is TOML where it parses as TOML, and otherwise text; a list may be given with commas, and of one
+    item as that item.
     `data.train.source` means the first of the corpora, `data.train.0.source`. Training data that an override names, as
     `data.name` or as `data.train`, take the place of the recipe's, whichever way it names them.
 
@@ -253,9 +254,12 @@ def _parsed(text: str, annotation: Any) -> Any:
         found = {}
     value = found["value"] if len(found) == 1 and "\n" not in text else _of_json(text)
     item = list_of(annotation)
-    if isinstance(value, str) and item is not None and only_text(item):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+    if item is None or tables(item):
+        return value
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    entries = value if isinstance(value, list) else [value]
+    return [_parsed(entry, item) if isinstance(entry, str) else entry for entry in entries]
 
 
 def _of_json(text: str) -> Any:

@@ -69,6 +69,7 @@ def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path: Path) -> None:
             r"line 2 is not a JSON object with text under 'text'; .*'txt'",
         ),
         ("a.jsonl", "[1]", "it is none"),
+        ("a.jsonl", '{"text": 5}', "line 1: the value of 'text' must be text, not 5"),
         ("a.jsonl", '{"text": "\\ud800"}', "surrogate"),
     ],
 )

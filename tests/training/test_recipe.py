@@ -181,6 +181,15 @@ def test_a_list_of_tables_is_overridden_in_the_spelling_of_toml_or_of_json(block
     assert [(block.layers, block.width) for block in model.encoder_blocks] == [(5, 16)]
 
 
+@pytest.mark.parametrize("given", ["64, 16", '["64", "16"]', "[64, 16]"])
+def test_numbers_are_a_list_as_texts_are(given: str):
+    data = [("data.train.text", "my.txt")]
+    assert read("char-gpt", [*data, ("data.strides", given)]).data.strides == (64, 16)
+    assert read("char-gpt", [*data, ("data.strides", "32")]).data.strides == (32,)
+    with pytest.raises(RecipeError, match=r"data.strides.1 is \"many\", but must be a whole number"):
+        read("char-gpt", [*data, ("data.strides", '["64", "many"]')])
+
+
 def test_corpora_are_overridden_by_their_number_and_the_first_without():
     more = [
         ("data.train.1.pairs", "more.tsv"),
