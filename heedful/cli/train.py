@@ -85,6 +85,11 @@ def _train_each(folder: Path, recipes: "dict[int, Recipe]", progress: "Progress"
     for run, recipe in zip(runs, recipes.values(), strict=True):
         progress.say(f"Seed {recipe.training.seed}:")
         train_in(run, recipe, progress)
+        if not json.loads(run.evaluation.read_text(encoding="utf-8")):
+            raise RecipeError(
+                "There is no test set, so there are no scores to give the mean of: name one as data.tests, and "
+                "another folder with --run."
+            )
     found = spread([json.loads(run.evaluation.read_text(encoding="utf-8")) for run in runs])
     told = {"seeds": list(recipes), "scores": [each.to_dict() for each in found]}
     durable.write_text(folder / "seeds.json", json.dumps(told, ensure_ascii=False, indent=1) + "\n")
