@@ -110,10 +110,11 @@ class ClassificationSettings(FineTuningSettings):
     def check(self, objective: Objective) -> None:
         """See `TaskSettings`."""
         known = OF_NUMBERS if self.data.labels == "numbers" else OF_LABELS
-        for name in {*self.metrics, getattr(objective, "metric", "loss")} - {"loss"}:
+        for name in sorted({*self.metrics, getattr(objective, "metric", "loss")} - {"loss"}):
             if name not in known:
                 raise ValueError(
-                    f"{name} is no metric of data.labels = {self.data.labels!r}; those are {', '.join(known)}"
+                    f"{name} is no metric of data.labels = {self.data.labels!r}; those are {', '.join(known)}: "
+                    "set metrics and training.metric"
                 )
         if self.window > longest(self.model):
             raise ValueError(

@@ -272,6 +272,7 @@ def test_settings_that_do_not_fit_are_refused(folder, changes, message):
         ({"data": {"window": 100}}, {}, "data.window is 100, but the model reads at most 16"),
         ({"data": {"overlap": 9}}, {}, "more than half of a window"),
         ({"metrics": ("pearson",)}, {}, "pearson is no metric of data.labels = 'classes'"),
+        ({"data": {"labels": "numbers"}}, {}, "accuracy is no metric .*: set metrics and training.metric"),
         ({"data": {"labels": "numbers"}, "metrics": ("rmse",)}, {"r_drop": 1.0}, "r_drop is for classes"),
     ],
 )
