@@ -22,8 +22,6 @@ from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.tasks.model_folder import CONFIG, TOKENIZER, WEIGHTS, find, name_of_task, stored_once
 from heedful.text.tokenizer import Tokenizer
 
-"""The tokenizer in a model folder that another model can begin with."""
-
 
 @dataclass(frozen=True)
 class Pretrained:
