@@ -89,8 +89,6 @@ class ClassificationData(Settings):
         named_or_own(self, "data.train.tsv (or jsonl, lines, folder)")
         if self.labels == "numbers" and (self.name is not None or self.class_weights != "none"):
             raise ValueError("data.labels is numbers: there are then no named data sets and no class_weights")
-        if taken := {"train", "validation"} & set(self.tests):
-            raise ValueError(f"a test set cannot be called {min(taken)}: that is another part of the data")
         return self
 
 

@@ -46,10 +46,6 @@ class TextData(Settings):
     @model_validator(mode="after")
     def _one_text(self) -> Self:
         named_or_own(self, "data.train.text")
-        if taken := {"train", "validation"} & set(self.tests):
-            raise ValueError(
-                f"a test text is called {taken.pop()}, which is the name of another part: rename it"
-            )
         return self
 
 

@@ -19,6 +19,7 @@ from heedful.data.batching import Batch, Batches, BatchSettings, Side
 from heedful.data.check import CheckSettings, Report, add_unknown_rate, checked_pairs
 from heedful.data.corpus import CorpusSettings, read_pairs
 from heedful.data.named import resolve
+from heedful.data.named_or_own import tests_have_names_of_their_own
 from heedful.data.store import PairStore
 from heedful.decoding import SearchSettings
 from heedful.durable import write_text
@@ -71,6 +72,7 @@ class DataSettings(Settings):
             raise ValueError("data.name and data.train are both given; leave one out")
         if self.name is None and self.validation is None:
             raise ValueError("no validation data: give data.validation.source and data.validation.target")
+        tests_have_names_of_their_own(self.tests)
         return self
 
 

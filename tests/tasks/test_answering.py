@@ -243,6 +243,8 @@ def test_settings_that_do_not_fit_are_refused(tmp_path):
         AnsweringSettings.model_validate({"data": {}})
     with pytest.raises(ValidationError, match="the last is 4"):
         AnsweringSettings.model_validate({"data": {"name": "xquad", "fold": 5}})
+    with pytest.raises(ValidationError, match="a test set cannot be called train"):
+        AnsweringSettings.model_validate({"data": {"name": "xquad", "tests": {"train": "a"}}})
     with pytest.raises(ValueError, match="below 72"):
         settings(tmp_path, model={"maximum_length": 50}).check(Plain())
 

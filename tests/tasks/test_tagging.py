@@ -215,6 +215,7 @@ def test_data_that_teaches_nothing_is_refused(tmp_path):
         ({}, "no training data"),
         ({"name": "wnut17", "train": {"conll": ("a",)}}, "both given"),
         ({"name": "wikigold", "fold": 5}, "the last is 4"),
+        ({"name": "wnut17", "tests": {"validation": "a"}}, "a test set cannot be called validation"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(data, message):

@@ -238,6 +238,7 @@ DATES = '[data]\nname = "dates"\n'
         ("[search]\nbeam = 2\nn_best = 3", "my.toml, line 3: search: n_best=3 answers cannot come from beam=2"),
         ("[model]\nmaximum_length = 100", "must be below model.maximum_length (100)"),
         ("[[data.train]]\npairs = 'a.tsv'", "data.name and data.train are both given"),
+        ("tests.validation.pairs = 'a.tsv'", "a test set cannot be called validation"),
         ("training = ?", "my.toml, line 3, column 12: Invalid value; this is not TOML."),
     ],
 )  # fmt: skip
