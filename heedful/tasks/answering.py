@@ -173,7 +173,8 @@ class Answering(Task):
             taught = [question for question in parts["train"] if question.found or not question.answers]
             if not any(question.found for question in taught):
                 raise DataError(
-                    "No question of the training data has an answer in its text: there is nothing to learn."
+                    "No question of the training data has an answer in its text: there is nothing to learn. "
+                    "Answers stand under 'answers'."
                 )
             self._tokenizer(taught).save(self.folder / TOKENIZER)
             for name, questions in (("train", taught), ("validation", parts["validation"])):
