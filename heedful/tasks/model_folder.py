@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import heedful
 from heedful import durable
@@ -167,7 +168,7 @@ def read_model(folder: Path, make: Callable[[], Model]) -> Model:
     """
     try:
         # Without memory, so that a mistake in config.json is told before gigabytes are asked for.
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             expected = make()
     except (ValueError, RuntimeError) as error:
         raise ModelFolderError(f"{folder / CONFIG}: no model can be made of this: {error}") from error
@@ -179,6 +180,14 @@ def read_model(folder: Path, make: Callable[[], Model]) -> Model:
         for name, tensor in stored_once(model).items():
             tensor.copy_(weights[name])
     return model.eval()
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Draws no normal numbers: for a tensor without memory PyTorch would load its compiler first, and take seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **kwargs)
 
 
 def read_tokenizer(folder: Path, entries: int) -> Tokenizer:

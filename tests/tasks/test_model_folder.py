@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,17 @@ EVERY_MODEL = [
     SETTINGS.model_copy(update={"positions": "relative"}),
     DecoderOnlySettings(d_model=16, d_ff=32, heads=2, layers=2, maximum_length=48),
 ]
+
+
+def test_loading_does_without_the_compiler_of_pytorch(tmp_path, tokenizer):
+    settings = EVERY_MODEL[-1].model_copy(update={"positions": "rotary"})
+    model = random_model(settings, len(tokenizer), len(tokenizer))
+    save(tmp_path / "m", model, settings, tokenizer, tokenizer)
+    program = (
+        f"import sys, heedful; heedful.load({str(tmp_path / 'm')!r}); print('torch._dynamo' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 @pytest.mark.parametrize("settings", EVERY_MODEL)
