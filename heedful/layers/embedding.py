@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from heedful.attention.positions import sinusoidal
+from heedful.attention.positions import Layout, sinusoidal
 from heedful.layers.dropout import Dropout
 
 Positions = Literal["sinusoidal", "sinusoidal-concatenated", "learned", "rotary", "relative", "alibi", "none"]
@@ -53,9 +53,8 @@ class Embedding(nn.Module):
         self.norm = norm
         if positions in ("sinusoidal", "sinusoidal-concatenated"):
             layout = "interleaved" if positions == "sinusoidal" else "concatenated"
-            encoding = sinusoidal(torch.arange(maximum_length), width, layout)
             # Computed, not learned: it need not be stored in a model folder.
-            self.register_buffer("encoding", encoding, persistent=False)
+            self.register_buffer("encoding", _encoding(maximum_length, width, layout), persistent=False)
         else:
             self.encoding = None
 
@@ -72,6 +71,13 @@ class Embedding(nn.Module):
         if self.segments is not None:
             x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
         return self.dropout(x if self.norm is None else self.norm(x))
+
+
+def _encoding(length: int, width: int, layout: Layout) -> Tensor:
+    if torch.get_default_device().type == "meta" and width % 2 == 0:
+        # Only the shape is asked for, and to compute there PyTorch would load its compiler, which takes seconds.
+        return torch.empty(length, width)
+    return sinusoidal(torch.arange(length), width, layout)
 
 
 def embedding_table(vocabulary: int, width: int) -> nn.Embedding:

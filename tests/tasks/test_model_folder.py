@@ -36,11 +36,13 @@ EVERY_MODEL = [
 
 
 def test_loading_does_without_the_compiler_of_pytorch(tmp_path, tokenizer):
-    settings = EVERY_MODEL[-1].model_copy(update={"positions": "rotary"})
-    model = random_model(settings, len(tokenizer), len(tokenizer))
-    save(tmp_path / "m", model, settings, tokenizer, tokenizer)
+    for number, settings in enumerate(EVERY_MODEL):
+        model = random_model(settings, len(tokenizer), len(tokenizer))
+        save(tmp_path / str(number), model, settings, tokenizer, tokenizer)
+    folders = [str(folder) for folder in tmp_path.iterdir()]
     program = (
-        f"import sys, heedful; heedful.load({str(tmp_path / 'm')!r}); print('torch._dynamo' in sys.modules)"
+        f"import sys, heedful; [heedful.load(folder) for folder in {folders}]; "
+        "print('torch._dynamo' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"
