@@ -24,6 +24,7 @@ from heedful.models.classifier import Classifier, HeadSettings
 from heedful.models.encoder import Encoder, EncoderSettings
 from heedful.settings import Settings
 from heedful.tasks.model_folder import TOKENIZER, ModelConfig, opened, read_model, write
+from heedful.tasks.several import several
 from heedful.tasks.windows import Reading, Texts
 from heedful.text.tokenizer import Tokenizer
 
@@ -128,6 +129,7 @@ class TextClassifier:
 
         Raises DataError for a text that is empty, a pair where the model reads single texts, and the other way round.
         """
+        several(texts, "predict")
         pairs = [(text, None) if isinstance(text, str) else text for text in texts]
         for number, (first, second) in enumerate(pairs, start=1):
             self._check(first, second, f"Text {number}")

@@ -33,6 +33,7 @@ from heedful.errors import HeedfulError
 from heedful.layers.every_layer import every_layer
 from heedful.tasks import readers
 from heedful.tasks.readers import Pooling, Reader
+from heedful.tasks.several import several
 from heedful.text.special import PAD
 from heedful.text.tokenizer import Tokenizer
 
@@ -92,6 +93,7 @@ class Embedder:
 
     def embed(self, documents: Iterable[str]) -> Vectors:
         """Give (documents, width). A document without a token has the vector of zeros, like nothing."""
+        several(documents, "embed")
         rows = [answer.vector for answer in self.stream(documents)]
         return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
 

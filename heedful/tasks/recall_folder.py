@@ -20,6 +20,7 @@ from heedful.machine import resolve_device
 from heedful.models.memories import MemoryModel
 from heedful.tasks.model_folder import CONFIG, ModelConfig, opened, place, read_model, writing
 from heedful.tasks.recalling import ModelSettings, Questions, Vocabulary, build, remembered
+from heedful.tasks.several import several
 
 VOCABULARY = "vocabulary.json"
 _TOGETHER = 500  # questions that are answered at once
@@ -108,6 +109,7 @@ class Answerer:
         story: facts, the oldest first; each a text, or a key that it is found by and the value that it tells
         others: how many of the next likeliest answers to give too
         """
+        several(story, "predict")
         facts = tuple(Fact(fact) if isinstance(fact, str) else Fact(fact[1], fact[0]) for fact in story)
         return self._answer(Question(facts, question), others)
 

@@ -37,6 +37,7 @@ from heedful.tasks.alignment import (
 from heedful.tasks.answer import Answer, Candidate
 from heedful.tasks.engine import Engine, EngineKind
 from heedful.tasks.pieces import Part, check_length, parts_of
+from heedful.tasks.several import several
 from heedful.tasks.translation_folder import load_parts
 from heedful.text.special import END, PAD, SPECIAL_TOKENS
 from heedful.text.tokenizer import Tokenizer
@@ -131,8 +132,7 @@ class Translator:
         self, texts: Sequence[str], *, prefixes: Sequence[str] | None = None, **options: Unpack[Options]
     ) -> list[str]:
         """Give the best translation of each text; takes what `answers` takes."""
-        if isinstance(texts, str):
-            raise TypeError("translate takes a list of texts, and got one: put it into [ ].")
+        several(texts, "translate")
         return [answer.text for answer in self.answers(texts, prefixes=prefixes, **options)]
 
     def stream(

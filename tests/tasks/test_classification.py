@@ -170,6 +170,8 @@ def test_it_learns_is_saved_scored_answers_and_is_begun_with(folder):
         loaded.predict([" "])
     with pytest.raises(DataError, match=r"Text 1 is a pair; this model reads single texts"):
         loaded.predict([("a", "b")])
+    with pytest.raises(TypeError, match=r"predict takes a list of texts, and got one: put it into \[ \]"):
+        loaded.predict("a lovely film")
 
     second = task_in(folder, "second", init=folder / "model", freeze=1, model={"dropout": 0.2})
     assert second.settings.model == task.settings.model.model_copy(update={"dropout": 0.2})

@@ -53,6 +53,8 @@ def test_pooling_is_what_it_says(reader, tokenizer):
                 "cls": x[0],
             }
             assert vector == pytest.approx(expected[pooling], abs=1e-5)
+    with pytest.raises(TypeError, match="embed takes a list of texts, and got one"):
+        Embedder(reader).embed("a text")
     if reader.causal:
         with pytest.raises(HeedfulError, match="The first token of this model has seen no other"):
             Embedder(reader, pooling="cls")

@@ -150,6 +150,8 @@ def test_it_learns_is_saved_scored_and_answers(task, tmp_path):
     ]
     with pytest.raises(DataError, match="is empty: there is no word in"):
         answerer.predict(["Mary left."], "?")
+    with pytest.raises(TypeError, match="predict takes a list of texts, and got one"):
+        answerer.predict("Mary left.", "Where is Mary?")
 
 
 def test_a_longer_story_is_told_where_its_remembered_end_is_looked_at(task, tmp_path):

@@ -48,6 +48,11 @@ def test_the_size_of_batches_does_not_matter(translator, tokens, method):
     assert [[candidate.text for candidate in answer.candidates] for answer in answers] == one_by_one
 
 
+def test_one_text_is_not_taken_for_its_letters(translator):
+    with pytest.raises(TypeError, match="translate takes a list of texts, and got one"):
+        translator.translate("a b")
+
+
 def test_the_order_is_kept(translator):
     forwards = translator.translate(TEXTS, batch_tokens=50)
     assert translator.translate(TEXTS[::-1], batch_tokens=50) == forwards[::-1]
