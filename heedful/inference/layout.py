@@ -169,7 +169,7 @@ def within(tokens: Tensor, vocabulary: int) -> Tensor:
     """Give ids that lean.cpp may look up: it reads whatever lies at their place."""
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
         raise ValueError(f"A token id is outside the vocabulary of {vocabulary}.")
-    return tokens.contiguous()
+    return tokens.long().contiguous()
 
 
 def unfit(settings: StackSettings, weight: Tensor) -> str | None:

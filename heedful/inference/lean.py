@@ -105,9 +105,14 @@ class LeanTransformer(Layout):
         self.output = self.described.output
 
     def encode(self, source: Tensor) -> Memory:
-        """source (batch, source_length) -> what the decoder's layers attend to."""
+        """source (batch, source_length) -> what the decoder's layers attend to.
+
+        Raises ValueError for a token that is not in the vocabulary, and for a sentence that is too long.
+        """
         real = source != PAD
         lengths = real.sum(1).numpy()
+        if lengths.max(initial=0) > self.maximum_length:
+            raise ValueError(f"The model reads at most {self.maximum_length} tokens.")
         tokens = within(source[real], self.source_vocabulary)
         offsets = np.concatenate(([0], lengths.cumsum()))
         lanes = self.loops.lanes()

@@ -176,7 +176,8 @@ void turn(const float* turns, float* x, Size heads, Size d_head) {
     }
 }
 
-// Softmax of scores[0, length), in place; gives what they have to be divided by.
+// Softmax of scores[0, length), in place; gives what they have to be divided by: 1 if there are none, so that a query
+// that sees nothing gets zeros.
 float softmax(float* scores, Size length) {
   float largest = -std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(max : largest)
@@ -188,7 +189,7 @@ float softmax(float* scores, Size length) {
     sum += at(scores + j);
   }
   // The padding has e^-87 each, which is nothing beside the largest, 1.
-  return total(sum);
+  return length ? total(sum) : 1.0f;
 }
 
 // One query (d_head) against the keys (d_head, stride) and values (length, value_stride) of a sentence. Keys are read

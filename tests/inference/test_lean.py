@@ -214,6 +214,8 @@ def test_nothing_beyond_the_tables_is_read():
     lean = LeanTransformer(transformer(maximum_length=4))
     with pytest.raises(ValueError, match="outside the vocabulary of 203"):
         lean.encode(torch.tensor([[VOCABULARY, END]]))
+    with pytest.raises(ValueError, match="reads at most 4 tokens"):
+        lean.encode(torch.full((1, 5), 5))
     state = lean.start(lean.encode(torch.tensor([[5, END]])))
     with pytest.raises(ValueError, match="outside the vocabulary of 203"):
         lean.step(torch.tensor([-1]), state)
@@ -221,6 +223,16 @@ def test_nothing_beyond_the_tables_is_read():
         _, state = lean.step(torch.tensor([START]), state)
     with pytest.raises(ValueError, match="at most 4 tokens"):
         lean.step(torch.tensor([START]), state)
+
+
+@torch.no_grad()
+def test_a_sentence_without_tokens_and_ids_of_32_bits_are_read_as_the_model_reads_them():
+    model = transformer()
+    source = torch.tensor([[PAD, PAD], [5, END]], dtype=torch.int32)
+    lean, tokens = LeanTransformer(model), torch.full((2,), START, dtype=torch.int32)
+    expected, _ = model.step(tokens, model.start(model.encode(source)))
+    given, _ = lean.step(tokens, lean.start(lean.encode(source)))
+    torch.testing.assert_close(given, expected, rtol=1e-4, atol=2e-5)
 
 
 def test_what_cannot_be_laid_out_is_refused_by_name(monkeypatch):

@@ -42,12 +42,12 @@ pytestmark = pytest.mark.skipif(library.refusal() is not None, reason=str(librar
 variants = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 
 
-def language_model(seed: int = 0, **changes: object) -> DecoderOnlyTransformer:
+def language_model(seed: int = 0, vocabulary: int = VOCABULARY, **changes: object) -> DecoderOnlyTransformer:
     """A small model whose norms, biases and relative positions are no ones and zeros."""
     torch.manual_seed(seed)
     settings = {"d_model": 64, "d_ff": 96, "heads": 4, "layers": 3, "maximum_length": 48}
     settings = DecoderOnlySettings.model_validate(settings | changes)
-    model = DecoderOnlyTransformer(settings, VOCABULARY, VOCABULARY).eval()
+    model = DecoderOnlyTransformer(settings, vocabulary, vocabulary).eval()
     for parameter in model.parameters():
         if parameter.ndim == 1:
             nn.init.normal_(parameter, 1.0, 0.3)
@@ -95,8 +95,9 @@ def test_whole_numbers_of_eight_bits_come_close(variant):
         assert (given - expected).std() < 0.08 * expected.std()
 
 
-def test_the_best_are_those_of_all_logits():
-    model = language_model()
+@pytest.mark.parametrize("vocabulary", [VOCABULARY, 1300])  # lean.cpp looks at 512 outputs at once
+def test_the_best_are_those_of_all_logits(vocabulary):
+    model = language_model(vocabulary=vocabulary)
     lean = LeanText(model)
     state = lean.read_text(torch.randint(4, VOCABULARY, (4, 9)))
     expected = lean.logits(state).log_softmax(-1)
