@@ -78,9 +78,10 @@ _SPAN_VALUES = {"f1": f1, "precision": precision, "recall": recall, "macro-f1": 
 
 def span_value(metric: str, true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
     """One metric of METRICS as one number, in percent. Raises as `span_counts`."""
+    counts = span_counts(true, predicted, types_of(true, predicted))
     if metric == "accuracy":
-        return float(_accuracy(_token_counts(true, predicted).sum(0)))
-    return _SPAN_VALUES[metric](span_counts(true, predicted, types_of(true, predicted)).sum(0))
+        return _accuracy(_token_counts(true, predicted).sum(0))
+    return _SPAN_VALUES[metric](counts.sum(0))
 
 
 def span_scores(
@@ -136,4 +137,5 @@ def _token_counts(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[st
 
 
 def _accuracy(counts: NDArray[np.float64]) -> float:
-    return float(100 * counts[0] / counts[1])
+    right, tokens = counts
+    return float(100 * right / tokens) if tokens else 0.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heedful.errors import DataError
-from heedful.evaluation.spans import span_scores, span_value
+from heedful.evaluation.spans import METRICS, span_scores, span_value
 
 TRUE = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
 GUESS = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
@@ -39,6 +39,7 @@ def test_wrong_sequences_count_as_conlleval_counts_them():
 
 def test_nothing_found_is_zero_and_no_division():
     assert span_value("f1", [["O"]], [["O"]]) == 0.0
+    assert span_value("accuracy", [[]], [[]]) == 0.0
     assert span_value("recall", [["O"]], [["B-PER"]]) == 0.0
 
 
@@ -47,11 +48,12 @@ def test_a_type_that_is_only_predicted_counts_as_nothing_found():
     assert span_value("macro-f1", [["B-PER", "O"]], [["B-PER", "B-LOC"]]) == 50.0
 
 
-def test_sentences_must_fit():
+@pytest.mark.parametrize("metric", METRICS)
+def test_sentences_must_fit(metric):
     with pytest.raises(DataError, match="Sentence 1 has 1 tags, but 2"):
-        span_value("f1", [["O"]], [["O", "O"]])
+        span_value(metric, [["O"]], [["O", "O"]])
     with pytest.raises(DataError, match="There are 2 tagged sentences"):
-        span_value("f1", [["O"], ["O"]], [["O"]])
+        span_value(metric, [["O"], ["O"]], [["O"]])
 
 
 def test_the_interval_is_of_sentences():
