@@ -24,9 +24,9 @@ export class RowTable {
   }
 
   async show(number, map, head, { query, key }, without) {
-    const { scene, source, fail, state } = this.context;
+    const { scene, source, fail, state, theme } = this.context;
     const axes = { queries: scene.axes[map.queries], keys: scene.axes[map.keys] };
-    const now = JSON.stringify([number, head, query, key, state.without]);
+    const now = JSON.stringify([number, head, query, key, state.without, theme]);
     if (now === this.#shown) return;
     this.#shown = now;
     this.links.hidden = this.table.hidden = query === null;
@@ -45,6 +45,7 @@ export class RowTable {
       if (without) [left] = await without.left([query, query + 1]);
     } catch (error) {
       if (now !== this.#shown) return;
+      this.#shown = ""; // asked for again, it is tried again
       // The rows of another query do not stay under this one's name.
       this.note.textContent = "";
       this.links.hidden = this.table.hidden = true;
