@@ -36,6 +36,7 @@ def test_the_best_of_several_answers_counts_and_none_is_the_empty_one():
     assert best(exact, "", []) == 1.0
     assert best(exact, "x", []) == 0.0
     assert best(exact, "", ["the"]) == 1.0  # nothing but an article: as SQuAD 2.0's script has it
+    assert best(exact, "", ["the", "cat"]) == 0.0
 
 
 def test_scores_of_questions_with_and_without_an_answer():
@@ -72,3 +73,8 @@ def test_the_threshold_is_the_best_there_is(rows):
     threshold, value = best_threshold(margins, answered, silent)
     assert value == pytest.approx(score(threshold))
     assert value == pytest.approx(max(score(each) for each in np.arange(-5, 5.5, 0.5)))
+
+
+def test_of_thresholds_that_are_as_good_the_lowest_is_taken():
+    threshold, _ = best_threshold(np.array([1.0, 2.0]), np.array([1.0, 0.5]), np.array([1.0, 0.0]))
+    assert threshold < 1

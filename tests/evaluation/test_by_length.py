@@ -30,6 +30,11 @@ def test_a_bucket_scores_as_its_lines_alone_do_interval_and_signature_included()
     assert [found[1].score] == evaluate(HYPOTHESES[2:4], REFERENCES[2:4], ("chrf",), "en", True, 100, 7)
 
 
+def test_the_last_bucket_may_have_just_enough_lines():
+    assert equal_steps([3] * 50 + [8] * 50, step=5, least=50) == (5,)
+    assert equal_steps([3] * 50 + [8] * 50, step=5, least=51) == ()
+
+
 def test_buckets_without_a_line_are_left_out():
     found = by_length(HYPOTHESES, REFERENCES, LENGTHS, (1, 30, 40), metric="wer", resamples=100)
     assert [(bucket.shortest, bucket.longest) for bucket in found] == [(3, 21), (50, 50)]
@@ -51,6 +56,7 @@ def test_every_line_is_in_one_bucket_and_the_last_has_enough(lengths: list[int],
         ({"lengths": [1]}, "1 sources but 6 references"),
         ({"hypotheses": ["a"]}, "1 hypotheses but 6 references"),
         ({"bounds": (20, 10)}, "must ascend, and they are 20, 10"),
+        ({"bounds": (10, 10)}, "must ascend, and they are 10, 10"),
         ({"lengths": [], "hypotheses": [], "references": []}, "nothing to score"),
     ],
 )

@@ -139,9 +139,10 @@ def test_case_counts_in_bleu_and_not_in_lowercased_bleu() -> None:
     assert corpus_score("bleu-moses-lc", hypotheses, references, "de") == pytest.approx(100.0)
 
 
-def test_chinese_is_split_into_characters() -> None:
+def test_chinese_and_japanese_are_split_into_characters() -> None:
     assert "tok:zh" in evaluate(["我喜欢猫"], ["我喜欢狗"], ("bleu",), "zh-CN", confidence=False)[0].signature
-    assert corpus_score("ter", ["我喜欢猫"], ["我喜欢狗"], "zh_CN") == pytest.approx(25.0)
+    for code in ("zh_CN", "ZH", "ja"):
+        assert corpus_score("ter", ["我喜欢猫"], ["我喜欢狗"], code) == pytest.approx(25.0)
 
 
 def test_japanese_is_scored_with_or_without_mecab(caplog: pytest.LogCaptureFixture) -> None:
