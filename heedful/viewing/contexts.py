@@ -45,7 +45,8 @@ def contexts_figure(found: Mapping[str, Sequence[Occurrence]], layers: Sequence[
     numbers = sorted({one.number: one.sentence for one in occurrences}.items())
     below = _LINE * (len(numbers) + 2)
     # Letters stay letters, and what would be random or of today is left out: the file can be compared and committed.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "heedful", "font.size": 8}):
+    fixed = {"svg.fonttype": "none", "svg.hashsalt": "heedful", "font.size": 8, "text.parse_math": False}
+    with matplotlib.rc_context(fixed):
         figure = Figure(figsize=(max(_PANEL * len(shown), 6.0), _PANEL + below))
         colours = dict(zip(found, matplotlib.colormaps["tab10"].colors * len(found), strict=False))
         height = _PANEL + below
@@ -68,9 +69,7 @@ def contexts_figure(found: Mapping[str, Sequence[Occurrence]], layers: Sequence[
             figure.text(0.01 + 0.2 * place, top / height, phrase, color=colours[phrase], weight="bold")
         for place, (number, sentence) in enumerate(numbers, 1):
             text = sentence if len(sentence) <= _LONGEST else sentence[: _LONGEST - 1] + "…"
-            # A dollar sign would begin a formula.
-            line = f"{number:>3}  {text}".replace("$", r"\$")
-            figure.text(0.01, (top - _LINE * place) / height, line)
+            figure.text(0.01, (top - _LINE * place) / height, f"{number:>3}  {text}")
         drawn = io.StringIO()
         FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None, "Creator": "heedful"})
     return drawn.getvalue()

@@ -34,7 +34,8 @@ def lengths_figure(
     from matplotlib.figure import Figure
 
     # Letters stay letters, and what would be random or of today is left out: the file can be compared and committed.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "heedful"}):
+    fixed = {"svg.fonttype": "none", "svg.hashsalt": "heedful", "text.parse_math": False}
+    with matplotlib.rc_context(fixed):
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.add_subplot()
         for name, buckets in systems.items():

@@ -19,10 +19,11 @@ def buckets(metric: str = "bleu") -> list[LengthScore]:
 
 def test_the_figure_names_its_systems_and_axes_and_is_the_same_each_time():
     pytest.importorskip("matplotlib")
-    found = lengths_figure({"RNNsearch": buckets(), "no attention": buckets()}, "words", "Multi30k")
+    systems = {"RNNsearch": buckets(), "5 $ or 6 $": buckets()}  # the signs begin no formula
+    found = lengths_figure(systems, "words", "Multi30k")
     texts = {element.text for element in xml.etree.ElementTree.fromstring(found).iter() if element.text}
-    assert {"RNNsearch", "no attention", "source length (words)", "bleu", "Multi30k"} <= texts
-    assert lengths_figure({"RNNsearch": buckets(), "no attention": buckets()}, "words", "Multi30k") == found
+    assert {"RNNsearch", "5 $ or 6 $", "source length (words)", "bleu", "Multi30k"} <= texts
+    assert lengths_figure(systems, "words", "Multi30k") == found
 
 
 def test_two_metrics_are_two_figures():
