@@ -77,9 +77,11 @@ def scene_of(module: nn.Module, *inputs: Tensor, runs: bool = True) -> tuple[Sce
     return Scene("a model", {}, {"text": axis}, [one], run=run if runs else None), output
 
 
-def tensors(queries: int = QUERIES, keys: int = KEYS, kv_heads: int = HEADS) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(
+    queries: int = QUERIES, keys: int = KEYS, heads: int = HEADS, kv_heads: int = HEADS
+) -> tuple[Tensor, Tensor, Tensor]:
     random = torch.Generator().manual_seed(queries + keys)
-    shapes = (HEADS, queries, WIDTH), (kv_heads, keys, WIDTH), (kv_heads, keys, 3)
+    shapes = (heads, queries, WIDTH), (kv_heads, keys, WIDTH), (kv_heads, keys, 3)
     query, key, value = (
         torch.randn(1, *shape, generator=random, dtype=torch.float64).mul(2) for shape in shapes
     )
@@ -164,11 +166,13 @@ def test_a_scaled_product_is_told_before_and_after_it_is_scaled():
 
 
 def test_keys_and_values_shared_by_heads_are_those_of_the_group():
-    query, key, value = tensors(kv_heads=1)
+    query, key, value = tensors(heads=4, kv_heads=2)
     scene, output = scene_of(Attends(ScaledDot()), query, key, value)
-    told = unpacked(explain(scene, 0, 1, 3))
-    assert_multiplies_out(told, scene.maps[0].record.weights()[0, 1, 3], output[0, 1, 3])
-    assert told["values"] == pytest.approx(value[0, 0].numpy(), abs=1e-6)
+    for head, group in enumerate((0, 0, 1, 1)):
+        told = unpacked(explain(scene, 0, head, 3))
+        assert_multiplies_out(told, scene.maps[0].record.weights()[0, head, 3], output[0, head, 3])
+        assert told["keys"] == pytest.approx(key[0, group].numpy(), abs=1e-6)
+        assert told["values"] == pytest.approx(value[0, group].numpy(), abs=1e-6)
 
 
 def test_what_the_mask_hides_has_no_share_and_a_query_that_sees_nothing_no_output():
@@ -216,6 +220,16 @@ def test_of_a_long_text_the_keys_with_the_largest_weights_are_told_and_the_rest_
     assert told["numbers"].tolist() == sorted(weights.topk(arithmetic.KEYS).indices.tolist())
     assert told["rest"]["keys"] == 500 - arithmetic.KEYS
     assert told["count"] == 500
+
+
+def test_of_keys_without_weight_those_that_may_be_seen_are_told():
+    query, key, value = tensors(queries=1, keys=500)
+    seen = torch.arange(500) % 2 == 0
+    # One key has all the weight, and the others none, seen or not.
+    scene, _ = scene_of(Attends(ScaledDot(), masks.as_mask(seen[None])), 1e6 * query, key, value)
+    told = unpacked(explain(scene, 0, 0, 0))
+    assert (told["weights"] > 0).sum() == 1
+    assert told["allowed"].all()
 
 
 def test_the_size_of_an_explanation_is_bounded_for_wide_heads_too():
