@@ -82,7 +82,15 @@ def test_equal_maps_do_not_differ(stack: TransformerStack):
     np.testing.assert_allclose(arrays["cosine"], 1, rtol=1e-6)
     np.testing.assert_allclose(arrays["rank"], 1, rtol=1e-6)
     assert told["common"]["keys"] == {"both": 9, "left": 0, "right": 0}
+    assert told["level"] == "tokens"
     assert told["summary"]["divergence"] == 0
+
+
+def test_ranks_are_those_of_keys_that_one_side_at_least_looks_at():
+    left, right = (np.array([row], np.float32) for row in ([0.5, 0.3, 0.2, 0, 0], [0.2, 0.3, 0.1, 0.4, 0]))
+    keys = np.stack([np.arange(5)] * 2, 1)
+    expected = spearman([left[0, :4], right[0, :4]])[0, 1]
+    assert measured(left, right, keys)["rank"] == pytest.approx(expected)
 
 
 def test_two_heads_differ_by_what_the_record_says(stack: TransformerStack):
@@ -210,6 +218,24 @@ def test_of_a_very_long_text_some_queries_are_compared(monkeypatch: pytest.Monke
     np.testing.assert_allclose(
         arrays["left"], left.maps[0].record.weights()[0, 0][arrays["queries"][:, 0].tolist()], rtol=1e-6
     )
+
+
+def test_words_far_apart_are_means_of_all_their_tokens_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("heedful.viewing.comparison.QUERIES", 4)
+    monkeypatch.setattr("heedful.viewing.comparison.ROWS", 2)
+    halves = Axis(
+        "text", "text", tuple(Token(f"{number // 2}{'ab'[number % 2]}", number // 2) for number in range(200))
+    )
+    left = Scene("halves", {}, {"text": halves}, map_of("", 1, 200).maps)
+    right = Scene(
+        "whole", {}, {"text": axis_of(" ".join(f"{n}a{n}b" for n in range(100)))}, map_of("", 2, 100).maps
+    )
+    told, arrays = unpack(compare(Compared(left, 0, 0), Compared(right, 0, 0)))
+    assert (told["level"], arrays["queries"][:, 0].tolist()) == ("words", [0, 33, 66, 99])
+    expected = (
+        left.maps[0].record.weights()[0, 0].unflatten(0, (100, 2)).mean(1).unflatten(1, (100, 2)).sum(2)
+    )
+    np.testing.assert_allclose(arrays["left"], expected[[0, 33, 66, 99]], rtol=1e-5)
 
 
 def test_divergence_has_its_known_values():
