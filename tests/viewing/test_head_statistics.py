@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from heedful.attention import Dot, attend, observe
 from heedful.viewing import head_statistics as module
 from heedful.viewing.head_statistics import EXPLAINED, head_statistics, is_sampled
 from heedful.viewing.looking import look
+from heedful.viewing.scene import AttentionMap, Axis, Scene, Token
 from tests.viewing import every_kind
 
 
@@ -51,6 +53,22 @@ def test_each_number_is_its_definition(scene):
             assert of["alignment"] == pytest.approx(aligned, abs=1e-5)
         else:
             assert np.isnan(of["alignment"]).all()
+
+
+def test_special_tokens_align_with_nothing_however_much_looks_at_them():
+    weights = torch.tensor(
+        [
+            [[0.2, 0.1, 0.7], [0.1, 0.3, 0.6], [0.3, 0.3, 0.4]],
+            [[0.4, 0.1, 0.5], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]],
+        ]
+    )
+    with observe() as seen:
+        attend(weights.log()[None], torch.eye(3).expand(1, 2, 3, 3), torch.ones(1, 2, 3, 1), score=Dot())
+    words = (Token("a"), Token("b"), Token("</s>", special=True))
+    axes = {name: Axis(name, name, words) for name in ("source", "target")}
+    scene = Scene("crossed", {}, axes, [AttentionMap("one", "cross", 0, "target", "source", seen[""])])
+    names, (values,) = head_statistics(scene)
+    assert values[names.index("alignment")].tolist() == pytest.approx([(0.2 + 0.3) / 2, (0.4 + 0.2) / 2])
 
 
 def test_of_a_large_map_some_queries_are_enough(monkeypatch):
