@@ -118,6 +118,7 @@ def test_the_page_shows_the_same():
 
 def test_guesses_from_the_right_do_not_turn_their_numbers_around():
     assert isolated("ok <0xE7>") == "ok <0xE7>"
+    assert [isolated(text) for text in ("ש", "م", "٣")] == ["\u2068ש\u2069", "\u2068م\u2069", "\u2068٣\u2069"]
     assert listed("Next", ["ה", "ok", "\x10"], [0.5, 0.25, 0.125]) == (
         "Next: \u2068ה\u2069 50%, ok 25%, U+0010 12%"
     )
