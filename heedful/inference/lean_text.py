@@ -94,11 +94,13 @@ class LeanText(Layout):
     def read_text(self, tokens: Tensor, past: LeanTextState | None = None) -> LeanTextState:
         """Read more of texts: tokens (texts, length), after `past`, or from their beginning.
 
-        Raises ValueError for a token that is not in the vocabulary, and for texts that are longer than the positions
-        that there are, or, where positions are relative, see more than that.
+        Raises ValueError for no tokens, for one that is not in the vocabulary, and for texts that are longer than the
+        positions that there are, or, where positions are relative, see more than that.
         """
         tokens = within(tokens, self.vocabulary)
         texts, count = tokens.shape
+        if not count:
+            raise ValueError("There are no tokens to read: give one for each text at least.")
         if past is None:
             room = _room(count)
             numbers = tuple(torch.empty(self.layers, 2 * self.kv_width * room) for _ in range(texts))

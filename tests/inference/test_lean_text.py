@@ -121,6 +121,8 @@ def test_nothing_beyond_the_tables_is_read():
     lean = LeanText(language_model(maximum_length=4))
     with pytest.raises(ValueError, match="outside the vocabulary of 203"):
         lean.read_text(torch.tensor([[VOCABULARY]]))
+    with pytest.raises(ValueError, match="no tokens to read"):
+        lean.read_text(torch.zeros(1, 0, dtype=torch.long))
     state = lean.read_text(torch.full((1, 8), 5))
     with pytest.raises(ValueError, match="at most 8 tokens"):
         lean.read_text(torch.tensor([[5]]), state)
