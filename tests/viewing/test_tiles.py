@@ -8,7 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from heedful.attention import Additive, ALiBi, Bias, Record, Rotary, ScaledDot, attend, masks, observe
+from heedful.attention import (
+    Additive,
+    ALiBi,
+    Bias,
+    Gaussian,
+    Record,
+    Rotary,
+    ScaledDot,
+    attend,
+    masks,
+    observe,
+)
+from heedful.attention.masks import Mask
 from heedful.attention.overview import Overview
 from heedful.viewing import tiles
 from heedful.viewing.background import Background
@@ -44,6 +56,8 @@ SCORES = {
     "alibi": lambda: {"score": ScaledDot().then(ALiBi(torch.tensor([0.5, 0.25])))},
     "bias of heads": lambda: {"score": ScaledDot().then(Bias(torch.randn(2, 120, 140)))},
     "additive": lambda: {"score": Additive(8, 8, 5)},
+    "factors": lambda: {"score": ScaledDot().then(Gaussian(140 * torch.rand(1, 1, 120, 1), 20.0))},
+    "factors of heads": lambda: {"score": ScaledDot().then(Gaussian(140 * torch.rand(1, 2, 120, 1), 20.0))},
 }
 
 
@@ -150,8 +164,9 @@ def test_before_the_pass_coarse_tiles_are_made_of_one_exact_query_in_each_row_of
     assert not pyramid.tile(level, 0, 0).sampled
 
 
-def test_tracks_are_those_of_the_record():
-    record = observed(300, 300, mask=masks.causal())
+@pytest.mark.parametrize("mask", [masks.causal(), None], ids=["causal", "no mask"])
+def test_tracks_are_those_of_the_record(mask: Mask | None):
+    record = observed(300, 300, mask=mask)
     tracks = Pyramid(record, 1).tracks()
     head = record.head(1)
     assert not tracks.sampled
