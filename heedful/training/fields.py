@@ -21,6 +21,7 @@ _WORDS = {
     str: "text",
     Path: "the path of a file",
 }
+_KEYS = 5  # of a table that are named
 
 
 def dotted(place: Place) -> str:
@@ -97,7 +98,9 @@ def expected(annotation: Any) -> str:
         elif list_of(member) is not None:
             said.append(f"a list, each item {expected(list_of(member))}")
         elif tables(member) or dict_of(member) is not None:
-            said.append("a table")
+            keys = [name for settings in tables(member) for name in settings.model_fields]
+            more = ", ..." if len(keys) > _KEYS else ""
+            said.append(f"a table ({', '.join(keys[:_KEYS])}{more})" if keys else "a table")
         elif member is not types.NoneType:
             said.append(_WORDS.get(member, getattr(member, "__name__", str(member))))
     if optional(annotation):

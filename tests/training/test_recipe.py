@@ -282,7 +282,7 @@ def test_a_mistake_in_an_inline_table_is_told_with_the_line_of_the_table(recipe_
         (("training.steps", "many"), '--training.steps: training.steps is "many", but must be a whole number.'),
         (("training.steps.x", "3"), "--training.steps.x: there is no setting training.steps.x"),
         (("data.train.3.source", "a"), "--data.train.3.source: there is no data.train.0 yet"),
-        (("training", "big"), '--training: training is "big", but must be a table.'),
+        (("training", "big"), '--training: training is "big", but must be a table (seed, steps, '),
         (("metrics", "[1]"), "--metrics: metrics.0 is 1, but must be text."),
     ],
 )  # fmt: skip
