@@ -19,6 +19,16 @@ def test_steps_apply_in_the_order_given():
     assert Normalizer(("nfc",), None).apply("e\u0301") == "é"
 
 
+def test_bert_sets_punctuation_apart_and_joins_it_again():
+    cased, uncased = Normalizer(("bert",), None), Normalizer(("bert-uncased",), None)
+    assert cased.apply("Über\x00all, it's naïve. 京都") == "Überall , it ' s naïve . 京 都"
+    assert uncased.apply("Über\x00all, it's naïve. 京都") == "uberall , it ' s naive . 京 都"
+    for normalizer in (cased, uncased):
+        assert normalizer.undo("it 's hot , is n't it ?") == "it's hot, isn't it?"
+    assert cased.apply("a" * 100) == "a" * 100
+    assert cased.apply("b " + "a" * 101) == "b \ufffd"
+
+
 def test_moses_needs_a_language():
     settings = TokenizerSettings(normalization=("moses",))
     with pytest.raises(TokenizerError, match="moses normalisation depends on the language"):
@@ -29,6 +39,7 @@ def test_moses_tokens_are_the_words_and_running_text_comes_out():
     settings = TokenizerSettings(normalization=("lowercase", "moses"), vocabulary_size=500)
     tokenizer = Tokenizer.train({"en": TEXTS, "fr": TEXTS}, settings)
     assert tokenizer.language == "en"
+    assert Tokenizer.train({"en": TEXTS, "fr": TEXTS}, settings, language="fr").language == "fr"
     assert tokenizer.words("The man's t-shirt, (blue).") == [
         "▁the", "▁man", "▁'s", "▁t-shirt", "▁,", "▁(", "▁blue", "▁)", "▁."
     ]  # fmt: skip

@@ -31,10 +31,31 @@ def test_the_pieces_of_all_words_are_the_encoding_of_the_text(tokenizer):
     assert pieces_of(tokenizer, odd) == tokenizer.encode(TEXT)
 
 
-def test_so_they_are_when_text_is_normalised():
-    settings = TokenizerSettings(kind="wordpiece", vocabulary_size=60, normalization=("nfkc", "lowercase"))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TokenizerSettings(kind="wordpiece", vocabulary_size=60, normalization=("nfkc", "lowercase")),
+        TokenizerSettings(vocabulary_size=320, normalization=("bert",)),
+    ],
+)
+def test_so_they_are_with_other_kinds_and_when_text_is_normalised(settings):
     tokenizer = Tokenizer.train([TEXT] * 3, settings)
     assert pieces_of(tokenizer, TEXT) == tokenizer.encode(TEXT)
+
+
+def test_pieces_of_bytes_hold_the_space_before_a_word_where_there_is_one():
+    tokenizer = Tokenizer.train([TEXT] * 3, TokenizerSettings(kind="byte-bpe", vocabulary_size=320))
+    pieces = Pieces(tokenizer)
+    assert list(pieces.of("hot", spaced=True)) == tokenizer.encode(" hot")
+    assert list(pieces.of("hot", spaced=False)) == tokenizer.encode("hot")
+
+
+def test_a_space_that_is_a_piece_alone_does_not_lead_a_word(tokenizer):
+    pieces, space = Pieces(tokenizer), tokenizer.vocabulary.pieces.index("▁")
+    ids = pieces.of("Q", spaced=True)  # no merge joins it with the space
+    assert ids[0] == space
+    assert pieces.lead(ids) == 1
+    assert pieces.lead(ids[1:]) == pieces.lead([space]) == 0
 
 
 @given(some.text(alphabet="ab1 ▁.,'’\n\t\u00a0́é東は␛<>", max_size=20))
@@ -49,6 +70,7 @@ def test_words_cover_all_but_white_space(text):
 
 def test_scripts_without_spaces_are_cut_into_characters():
     assert words("京都は Kyoto") == [(0, 1), (1, 2), (2, 3), (4, 9)]
+    assert words("T京") == [(0, 1), (1, 2)]
 
 
 def test_a_word_has_at_least_one_piece():
@@ -58,10 +80,10 @@ def test_a_word_has_at_least_one_piece():
 
 
 def test_tokens_of_running_text():
-    text = "Isn't @you's cat (U.S.) at http://t.co/a, 3.5 km off? \"Yes...\" #wow AT&T."
+    text = "Isn't @you's cat (U.S.) at http://t.co/a, 3.5 km off? \"Yes...\" #wow-wow AT&T."
     assert [text[first:end] for first, end in tokens(text)] == [
         "Is", "n't", "@you", "'s", "cat", "(", "U.S.", ")", "at", "http://t.co/a", ",", "3.5", "km", "off", "?",
-        '"', "Yes", "...", '"', "#wow", "AT&T", ".",
+        '"', "Yes", "...", '"', "#wow-wow", "AT&T", ".",
     ]  # fmt: skip
 
 
