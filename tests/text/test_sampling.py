@@ -114,6 +114,8 @@ def test_segmentations_are_as_frequent_as_the_papers(dropout: float):
 def test_everything_dropped_leaves_characters():
     tokenizer = trained("bpe", 1.0)
     assert tokenizer.pieces(tokenizer.sample("▁tower", 5)) == list("▁tower")
+    of_bytes = trained("byte-bpe", 1.0)
+    assert len(of_bytes.sample(of_bytes.words(" tower")[0], 3)) == len(" tower")
 
 
 def test_replaying_merges_gives_what_the_library_gives(multi30k: list[str]):
@@ -182,7 +184,7 @@ def test_unigram_dropout_is_how_often_a_word_is_sampled():
 # Through the tokenizer
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("kind", ["bpe", "byte-bpe", "unigram"])
 @given(text=st.text(), variant=st.integers(0, VARIANTS - 1))
 def test_a_sample_spells_the_word(kind: Kind, text: str, variant: int):
     tokenizer = trained(kind, 0.5)
