@@ -74,6 +74,7 @@ def test_schemes_are_told_apart():
     assert scheme([["I-PER", "B-PER", "O", "I-LOC"]]) == "IOB1"
     assert scheme([["B-PER", "O"], ["I-PER"]]) == "mixed"
     assert scheme([["B-PER", "E-PER"]]) == "IOBES"
+    assert scheme([["B-PER", "L-PER"]]) == scheme([["U-PER"]]) == "IOBES"
 
 
 def test_what_is_no_tag_is_refused():

@@ -27,6 +27,12 @@ def test_a_tokenizer_survives_its_file_and_pickling(kind: Kind, tmp_path: Path):
         assert other.encode_batch(TEXTS) == tokenizer.encode_batch(TEXTS)
 
 
+def test_the_mask_survives_the_file(tmp_path: Path):
+    tokenizer = Tokenizer.train(TEXTS, TokenizerSettings(vocabulary_size=400, mask=True))
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path / "tokenizer.json").settings.mask
+
+
 def test_fingerprints_tell_tokenizers_apart():
     tokenizer = trained("bpe")
     others = [
@@ -92,6 +98,7 @@ def _change(key: str, change: Callable[[Any], Any]) -> Damage:
         ("unigram", _change("scores", lambda s: s[:-1]), "'scores' has .* entries, expected"),
         ("unigram", _change("scores", lambda s: [*s[:-1], float("nan")]), "'scores' has nan at id"),
         ("unigram", _change("scores", lambda s: [*s[:-1], True]), "'scores' has True at id"),
+        ("unigram", _change("scores", lambda s: [*s[:-1], 0.5]), "'scores' has 0.5 at id"),
     ],
 )
 def test_a_damaged_file_is_named_with_what_is_wrong(kind: Kind, damage: Damage, message: str, tmp_path: Path):
