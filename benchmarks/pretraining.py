@@ -42,12 +42,8 @@ TASKS = {  # the recipe and what is told; what is not in the recipe
     "wnut17": ("wnut17", "f1"),
     "wikigold": ("wnut17", "f1", "--data.name", "wikigold", "--data.fold", "0"),
     "broad_twitter": ("wnut17", "f1", "--data.name", "broad_twitter", "--data.fold", "0"),
-    "subjqa": (
-        "subjqa",
-        "f1",
-        "--training.steps",
-        "1500",
-    ),  # half of the recipe's: some five epochs of windows
+    # Half of the recipe's steps.
+    "subjqa": ("subjqa", "f1", "--training.steps", "1500"),
     "movie_reviews": ("classify", "accuracy", "--data.name", "movie_reviews", *LONG),
 }
 WAYS = ("recipe", "scratch", "begun")

@@ -95,8 +95,8 @@ def _restored(task: str, settings: dict[str, Any]) -> Recipe:
 def read(name: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
     """Read a shipped recipe by its name, or any by the path of its file, with some fields overridden.
 
-    A value overridden is TOML where it parses as TOML, and otherwise text; a list may be given with commas, and of one
-    item as that item.
+    A value overridden is TOML where it parses as TOML, a list or table of JSON, and otherwise text; a list may be given
+    with commas, and of one item as that item.
     `data.train.source` means the first of the corpora, `data.train.0.source`. Training data that an override names, as
     `data.name` or as `data.train`, take the place of the recipe's, whichever way it names them.
 
