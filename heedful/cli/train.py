@@ -1,7 +1,7 @@
 """`heedful train`: from raw text to a model folder and its scores."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +38,8 @@ def train(
     same command is given again.
 
     With --seeds 3 there are three runs, in the folders seed-1 to seed-3 of the
-    run's folder, whose seeds count up from training.seed.
+    run's folder, whose seeds count up from training.seed. Without a test set
+    mean and deviation are of validation.
     """
     from heedful.machine import prepare
 
@@ -67,7 +68,10 @@ def train(
 
 
 def _train_each(folder: Path, recipes: "dict[int, Recipe]", progress: "Progress") -> None:
-    """Train the recipe of every seed in a folder of its own, and print mean and deviation of the scores."""
+    """Train the recipe of every seed in a folder of its own, and print mean and deviation of the scores.
+
+    Without a test set those are the scores in validation that the best models were chosen by.
+    """
     import json
 
     from rich.console import Console
@@ -85,12 +89,7 @@ def _train_each(folder: Path, recipes: "dict[int, Recipe]", progress: "Progress"
     for run, recipe in zip(runs, recipes.values(), strict=True):
         progress.say(f"Seed {recipe.training.seed}:")
         train_in(run, recipe, progress)
-        if not json.loads(run.evaluation.read_text(encoding="utf-8")):
-            raise RecipeError(
-                "There is no test set, so there are no scores to give the mean of: name one as data.tests, and "
-                "another folder with --run."
-            )
-    found = spread([json.loads(run.evaluation.read_text(encoding="utf-8")) for run in runs])
+    found = spread([_tested(run) or _validated(run) for run in runs])
     told = {"seeds": list(recipes), "scores": [each.to_dict() for each in found]}
     durable.write_text(folder / "seeds.json", json.dumps(told, ensure_ascii=False, indent=1) + "\n")
     Console().print(spread_table(found))
@@ -168,15 +167,30 @@ def _evaluate(task: "Task", run: "Run", recipe: "Recipe") -> None:
     durable.write_text(run.evaluation, json.dumps(told, ensure_ascii=False, indent=1) + "\n")
 
 
-def _print(run: "Run") -> None:
-    """Print the scores of a finished run."""
+def _tested(run: "Run") -> dict[str, list[dict[str, Any]]]:
+    """The scores of a finished run by test set; none where there is no test set."""
     import json
 
+    return json.loads(run.evaluation.read_text(encoding="utf-8"))
+
+
+def _validated(run: "Run") -> dict[str, list[dict[str, Any]]]:
+    """The score of the best model of a run in validation, as if that were a test set."""
+    from heedful.evaluation import Score
+    from heedful.tasks.model_folder import CONFIG, read_json
+
+    best = read_json(run.model / CONFIG)["trained"]["validation"]
+    label = "of the best model, which it was chosen by"
+    return {"validation": [Score(name, value, None, None, "", label).to_dict() for name, value in best.items()]}
+
+
+def _print(run: "Run") -> None:
+    """Print the scores of a finished run."""
     from rich.console import Console
 
     from heedful.evaluation import Score, table
 
-    for name, scores in json.loads(run.evaluation.read_text(encoding="utf-8")).items():
+    for name, scores in _tested(run).items():
         shown = table([Score(**score) for score in scores])
         shown.title = name
         Console().print(shown)

@@ -237,9 +237,7 @@ class Answering(Task):
         facts: dict[str, Any] = {"data": data.name or [str(path) for path in data.train.squad]}
         if data.name in WITHOUT_SPLIT:
             facts["fold"] = f"{data.fold} of {data.folds}"
-        facts |= {"questions": len(self.questions["train"])}
-        if self.settings.init is not None:
-            facts["init"] = str(self.settings.init)
+        facts |= {"questions": len(self.questions["train"])} | self.settings.facts()
         threshold = self._threshold(model, "f1")[0]
         answering_folder.save(folder, model, self.tokenizer, self.settings, threshold, {**facts, **trained})
 

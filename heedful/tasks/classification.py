@@ -237,9 +237,7 @@ class Classification(Task):
         """What a model folder says about the data."""
         settings = self.settings
         facts: dict[str, Any] = {"data": settings.data.name or [str(file) for file in settings.data.train]}
-        if settings.init is not None:
-            facts["begun with"] = str(settings.init)
-        return facts | {"texts": len(self._parts["train"])}
+        return facts | settings.facts() | {"texts": len(self._parts["train"])}
 
     def _scores(self, model: TextClassifier, examples: Sequence[Labelled]) -> list[Score]:
         answers = model.predict([(example.text, example.second) for example in examples])

@@ -215,8 +215,7 @@ class Contrastive(Task):
         """Write the model folder."""
         data = self.settings.data
         facts: dict[str, Any] = {"data": str(data.train or data.pairs), "texts": len(self._train[0])}
-        if self.settings.init is not None:
-            facts["begun with"] = str(self.settings.init)
+        facts |= self.settings.facts()
         save(folder, model, self.settings.model, self.tokenizer, {**facts, **trained})
 
     def _batch(self, rows: np.ndarray, epoch: int) -> PairBatch:

@@ -3,34 +3,24 @@
     init = "runs/bert-mlm"               # begin with the encoder and the tokenizer of this model
     freeze = 2                           # and keep its embeddings and two lower layers as they are
 
-With `init`, model and tokenizer are those of the folder, and a recipe need not repeat them: of its `model` only the
-dropouts count. Without it the encoder begins anew, as the recipe's `model` says.
+Without `init` the encoder begins anew, as the recipe's `model` says.
 """
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from heedful.models.encoder import Encoder, EncoderOnlySettings, EncoderSettings, HeadedEncoder
-from heedful.tasks.face import TaskSettings
+from heedful.tasks.beginning import BegunSettings
 from heedful.tasks.pretrained import read_pretrained
 from heedful.text.settings import TokenizerSettings
-from heedful.text.tokenizer import Tokenizer
-
-_DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 
 
-class FineTuningSettings(TaskSettings):
-    """What a task that reads text with an encoder needs of a recipe.
+class FineTuningSettings(BegunSettings):
+    """What a task that reads text with an encoder needs of a recipe."""
 
-    Raises ModelFolderError for an `init` that cannot be begun with.
-    """
+    goes_on: ClassVar[bool] = False
 
-    init: Path | None = Field(
-        default=None, description="the model folder or run to begin with; unset: begin anew"
-    )
     freeze: int | None = Field(
         default=None,
         ge=0,
@@ -48,18 +38,6 @@ class FineTuningSettings(TaskSettings):
     model: EncoderSettings = Field(
         default=EncoderOnlySettings(), description="the encoder; with init, that of init but for the dropouts"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _taken_over(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("init") is None:
-            return values
-        start, given = read_pretrained(values["init"]), values.get("model") or {}
-        if not isinstance(given, dict):
-            given = given.model_dump()
-        dropouts = {name: given[name] for name in _DROPOUTS if name in given}
-        model = type(start.model).model_validate({**start.model.model_dump(), **dropouts})
-        return {**values, "model": model, "tokenizer": start.tokenizer.settings}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -85,12 +63,6 @@ class FineTuningSettings(TaskSettings):
         elif self.look_beside:
             model.encoder.look_beside(self.look_beside)
         model.freeze(self.freeze)
-
-    def tokenizer_of(self, texts: Iterable[str]) -> Tokenizer:
-        """The tokenizer of `init`; without it, one that is learnt from texts."""
-        if self.init is not None:
-            return read_pretrained(self.init).tokenizer
-        return Tokenizer.train(texts, self.tokenizer)
 
     def encoder(self, vocabulary: int, word_dropout: float = 0.0) -> Encoder:
         """A new encoder, its weights from PyTorch's random generator."""

@@ -26,7 +26,8 @@ from heedful.evaluation import Score
 from heedful.evaluation.perplexity import METRICS, language_scores, metric_value
 from heedful.models.decoder_only import DecoderOnlySettings, DecoderOnlyTransformer
 from heedful.objectives import Loss, smoothed_cross_entropy
-from heedful.tasks.face import Objective, TaskSettings, require_metric
+from heedful.tasks.beginning import BegunSettings
+from heedful.tasks.face import Objective, require_metric
 from heedful.tasks.text_streams import TextData, TextTask
 from heedful.text import TokenizerSettings
 from heedful.text.special import PAD
@@ -55,15 +56,19 @@ class LanguageData(TextData):
         return self
 
 
-class LanguageSettings(TaskSettings):
+class LanguageSettings(BegunSettings):
     """What the task needs of a recipe."""
 
     task: Literal["language-modelling"] = Field(
         default="language-modelling", description="what the model is for"
     )
     data: LanguageData
-    tokenizer: TokenizerSettings = Field(default=TokenizerSettings(), description="how text is segmented")
-    model: DecoderOnlySettings = Field(default=DecoderOnlySettings(), description="the model")
+    tokenizer: TokenizerSettings = Field(
+        default=TokenizerSettings(), description="how text is segmented; with init, that of init"
+    )
+    model: DecoderOnlySettings = Field(
+        default=DecoderOnlySettings(), description="the model; with init, that of init but for the dropouts"
+    )
     metrics: tuple[str, ...] = ("perplexity", "bits-per-character")
 
     def check(self, objective: Objective) -> None:
@@ -101,8 +106,9 @@ class LanguageModelling(TextTask):
             self.listener.say(f"Of {kept + held:,} tokens {held:,} are held out, for the validation.")
 
     def build(self) -> DecoderOnlyTransformer:
-        """A new model, its weights from PyTorch's random generator."""
-        return DecoderOnlyTransformer(self.settings.model, len(self.tokenizer), len(self.tokenizer))
+        """A model with the weights of `init`, or from PyTorch's random generator."""
+        entries = len(self.tokenizer)
+        return self.settings.begun(lambda: DecoderOnlyTransformer(self.settings.model, entries, entries))
 
     def batches(self, seed: int) -> TrainingWindows:
         """The training windows."""

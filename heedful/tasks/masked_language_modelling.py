@@ -26,7 +26,8 @@ from heedful.evaluation import Score
 from heedful.evaluation.confidence import RESAMPLES, SEED, bootstrap_values, interval
 from heedful.models.encoder_only import EncoderOnlySettings, EncoderOnlyTransformer
 from heedful.objectives import Loss, smoothed_cross_entropy
-from heedful.tasks.face import Objective, TaskSettings, require_metric
+from heedful.tasks.beginning import BegunSettings
+from heedful.tasks.face import Objective, require_metric
 from heedful.tasks.masking import MaskedBatch, MaskedBatches, Masking, MaskingSettings, masked
 from heedful.tasks.text_streams import TextData, TextTask
 from heedful.text.settings import TokenizerSettings
@@ -49,7 +50,7 @@ class MaskedData(TextData):
     masking: MaskingSettings = Field(default=MaskingSettings(), description="what is to be guessed")
 
 
-class MaskedSettings(TaskSettings):
+class MaskedSettings(BegunSettings):
     """What the task needs of a recipe."""
 
     task: Literal["masked-language-modelling"] = Field(
@@ -59,9 +60,11 @@ class MaskedSettings(TaskSettings):
     # Devlin et al. 2019, section 3.
     tokenizer: TokenizerSettings = Field(
         default=TokenizerSettings(kind="wordpiece", vocabulary_size=30_000, mask=True),
-        description="how text is segmented; with a mask",
+        description="how text is segmented; with a mask; with init, that of init",
     )
-    model: EncoderOnlySettings = Field(default=EncoderOnlySettings(), description="the model")
+    model: EncoderOnlySettings = Field(
+        default=EncoderOnlySettings(), description="the model; with init, that of init but for the dropouts"
+    )
     metrics: tuple[str, ...] = ("perplexity", "accuracy")
 
     def check(self, objective: Objective) -> None:
@@ -103,8 +106,8 @@ class MaskedLanguageModelling(TextTask):
     settings: MaskedSettings
 
     def build(self) -> EncoderOnlyTransformer:
-        """A new model, its weights from PyTorch's random generator."""
-        return EncoderOnlyTransformer(self.settings.model, len(self.tokenizer))
+        """A model with the weights of `init`, or from PyTorch's random generator."""
+        return self.settings.begun(lambda: EncoderOnlyTransformer(self.settings.model, len(self.tokenizer)))
 
     def batches(self, seed: int) -> MaskedBatches:
         """The training windows."""

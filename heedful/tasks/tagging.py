@@ -207,9 +207,7 @@ class Tagging(Task):
         facts: dict[str, Any] = {"data": data.name or [str(path) for path in data.train.conll]}
         if data.name in WITHOUT_SPLIT:
             facts["fold"] = f"{data.fold} of {data.folds}"
-        facts |= {"sentences": len(self.sentences["train"])}
-        if self.settings.init is not None:
-            facts["init"] = str(self.settings.init)
+        facts |= {"sentences": len(self.sentences["train"])} | self.settings.facts()
         tagging_folder.save(folder, model, self.tokenizer, self.settings.head, {**facts, **trained})
 
     def evaluate(self, folder: Path, device: str) -> dict[str, list[Score]]:

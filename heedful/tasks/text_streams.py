@@ -50,7 +50,7 @@ class TextData(Settings):
 
 
 class TextTask(Task, ABC):
-    """A run that learns from text; its settings have `data`, a `TextData`, and `tokenizer`.
+    """A run that learns from text; its settings are `BegunSettings` whose `data` is a `TextData`.
 
     After `prepare`, `tokenizer` is what reads the text, and `streams` are the tokens of each part by its name.
     """
@@ -78,7 +78,7 @@ class TextTask(Task, ABC):
             for stale in self.folder.glob("*.npy"):  # of a preparation that did not come to its end
                 stale.unlink()
             texts = (piece.text for piece in read_pieces(self.texts["train"]))
-            Tokenizer.train(texts, self.settings.tokenizer).save(vocabulary)
+            self.settings.tokenizer_of(texts).save(vocabulary)
         else:
             found = json.loads(report.read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.load(vocabulary)
@@ -99,6 +99,7 @@ class TextTask(Task, ABC):
             "tokens": len(self.streams["train"]),
             "documents": amount.documents,
             "characters": amount.characters,
+            **self.settings.facts(),
         }
 
     def _stream(self, name: str, of: Callable[[Iterable[Piece]], Iterable[Piece]] = iter) -> TokenStream:

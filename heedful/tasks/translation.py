@@ -31,7 +31,9 @@ from heedful.models.face import SequenceToSequence
 from heedful.objectives import Loss, sequence_loss
 from heedful.settings import Settings
 from heedful.tasks import translation_folder
-from heedful.tasks.face import Listener, Objective, Task, TaskSettings
+from heedful.tasks.beginning import BegunSettings
+from heedful.tasks.face import Listener, Objective, Task
+from heedful.tasks.model_folder import opened
 from heedful.tasks.translator import Translator, load
 from heedful.text.settings import SidesSettings
 from heedful.text.tokenizer import VARIANTS, Tokenizer
@@ -76,7 +78,7 @@ class DataSettings(Settings):
         return self
 
 
-class TranslationSettings(TaskSettings):
+class TranslationSettings(BegunSettings):
     """What the task needs of a recipe."""
 
     task: Literal["translation"] = Field(default="translation", description="what the model is for")
@@ -85,6 +87,14 @@ class TranslationSettings(TaskSettings):
     model: ModelSettings = TransformerSettings()
     search: SearchSettings = SearchSettings()
     metrics: tuple[str, ...] = ("bleu", "chrf", "ter")
+
+    @classmethod
+    def beginning(cls, init: Path) -> tuple[ModelSettings, SidesSettings]:
+        """See `BegunSettings`."""
+        config, tokenizers = _start(init)
+        source, target = (one.settings for one in tokenizers)
+        own = None if source.joint or target == source else target
+        return config.model, SidesSettings(**source.model_dump(), target=own)
 
     def check(self, objective: Objective) -> None:
         """See `TaskSettings`."""
@@ -132,6 +142,10 @@ class Translation(Task):
             )
             for name, reason in named.unavailable.items():
                 listener.say(f"The test set {name} is left out: {reason}")
+        if settings.init is not None:
+            config, _ = _start(settings.init)
+            source, target = self.languages
+            self.languages = source or config.source_language, target or config.target_language
         self.tokenizers: tuple[Tokenizer, Tokenizer]
         self._told: set[str] = set()
 
@@ -152,9 +166,9 @@ class Translation(Task):
         self._stores = [PairStore.open(self._store(number)) for number in range(len(self.train))]
 
     def build(self) -> SequenceToSequence:
-        """A new model, its weights from PyTorch's random generator."""
+        """A model with the weights of `init`, or from PyTorch's random generator."""
         source, target = self.tokenizers
-        return build(self.settings.model, len(source), len(target))
+        return self.settings.begun(lambda: build(self.settings.model, len(source), len(target)))
 
     def batches(self, seed: int) -> Batches:
         """The training batches."""
@@ -239,7 +253,8 @@ class Translation(Task):
     def facts(self) -> dict[str, Any]:
         """What a model folder says about the data."""
         files = [str(file) for corpus in self.train for file in corpus.files]
-        return {"data": self.settings.data.name or files, "pairs": sum(len(store) for store in self._stores)}
+        pairs = sum(len(store) for store in self._stores)
+        return {"data": self.settings.data.name or files, "pairs": pairs} | self.settings.facts()
 
     def locate(self, batches: Batches, pair: int) -> str:
         """Say where a training pair stands, for people."""
@@ -281,6 +296,8 @@ class Translation(Task):
             yield checked_pairs(corpus, report)
 
     def _learn(self) -> tuple[Tokenizer, Tokenizer]:
+        if self.settings.init is not None:
+            return _start(self.settings.init)[1]
         (source, target), (settings, of_target) = self.languages, self.settings.tokenizer.sides
 
         def side(number: int) -> Iterator[str]:
@@ -330,6 +347,11 @@ class Translation(Task):
             self.folder / "validation.arrow",
             _windows(read_pairs(self._held_out()), lambda texts, side: plain[side](texts)),
         )
+
+
+def _start(init: Path) -> tuple[translation_folder.TranslationConfig, tuple[Tokenizer, Tokenizer]]:
+    folder, config = opened(init, translation_folder.TranslationConfig)
+    return config, translation_folder.read_tokenizers(folder, config)
 
 
 def _windows(

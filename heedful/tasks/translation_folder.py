@@ -173,13 +173,14 @@ def load_parts(path: str | Path) -> ModelParts:
     format, or does not belong together.
     """
     folder, config = opened(path, TranslationConfig)
-    source, target = _read_tokenizers(folder, config)
+    source, target = read_tokenizers(folder, config)
     sizes = config.source_vocabulary, config.target_vocabulary
     model = read_model(folder, lambda: build(config.model, *sizes))
     return ModelParts(folder, model, source, target, config)
 
 
-def _read_tokenizers(folder: Path, config: TranslationConfig) -> tuple[Tokenizer, Tokenizer]:
+def read_tokenizers(folder: Path, config: TranslationConfig) -> tuple[Tokenizer, Tokenizer]:
+    """The tokenizers of source and target. Raises ModelFolderError where they are not this model's."""
     tokenizers: dict[str, Tokenizer] = {}
     for name, fingerprint in config.tokenizers.items():
         if not (folder / name).exists():

@@ -58,12 +58,18 @@ def test_every_seed_is_a_run_and_the_scores_have_a_mean(heedful, folder: Path, m
     assert [line.split("\t")[0] for line in ran.out.splitlines()] == [answer["label"] for answer in answers]
 
 
-def test_without_a_test_set_one_seed_is_trained_and_the_mean_refused(heedful, folder: Path):
+def test_without_a_test_set_the_mean_is_of_validation(heedful, folder: Path):
     recipe = folder / "small.toml"
     recipe.write_text(recipe.read_text().replace('data.tests.own = {tsv = "train.tsv"}\n', ""))
     ran = heedful("train", "small.toml", "--seeds", "2", "--quiet")
-    assert (ran.status, "There is no test set" in ran.err, ran.out) == (2, True, "")
-    assert [path.name for path in (folder / "runs" / "small").iterdir()] == ["seed-1"]
+    assert (ran.status, ran.err) == (0, "")
+    assert "validation" in ran.out
+    best = []
+    for seed in (1, 2):
+        log = (folder / "runs" / "small" / f"seed-{seed}" / "log.jsonl").read_text().splitlines()
+        best.append(max(one["accuracy"] for one in map(json.loads, log) if one["event"] == "validation"))
+    (score,) = json.loads((folder / "runs" / "small" / "seeds.json").read_text())["scores"]
+    assert (score["test"], score["name"], score["values"]) == ("validation", "accuracy", best)
 
 
 def test_a_run_with_one_seed_is_left_alone(heedful, folder: Path):
