@@ -39,6 +39,12 @@ def fill_mask(
     filler = load(model, device=device)
     texts = [filler.fill(text, best)] if text is not None else filler.stream(lines(None), best)
     for number, filled in enumerate(texts):
+        if filled.unknown:
+            typer.echo(
+                f"note: {filled.unknown} tokens of {filled.asked!r} are not in the vocabulary; they are left out of "
+                "what is shown.",
+                err=True,
+            )
         if as_json:
             print(json.dumps(filled.to_json(), ensure_ascii=False), flush=True)
             continue

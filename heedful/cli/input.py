@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -30,6 +31,18 @@ def lines(path: Path | None) -> Iterator[str]:
                 f"Standard input, line {number} is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x}); "
                 "convert it first, for example: iconv -f ISO-8859-1 -t UTF-8."
             ) from error
+
+
+@contextmanager
+def named(path: Path | None) -> Iterator[None]:
+    """Say in which file a line is that a model cannot read: what reads a stream of lines does not know."""
+    try:
+        yield
+    except DataError as error:
+        said = str(error)
+        if path is None or str(path) == "-" or not said.lower().startswith("line "):
+            raise
+        raise DataError(f"{path}, l{said[1:]}") from error
 
 
 def corpus_of(**files: Path | None) -> CorpusSettings:

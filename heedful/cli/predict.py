@@ -30,8 +30,9 @@ def predict(
     from heedful.machine import prepare
 
     prepare(threads)  # before PyTorch is loaded
-    from heedful.cli.input import lines
+    from heedful.cli.input import lines, named
     from heedful.tasks import load
 
-    for answer in load(model, device=device).stream(lines(input)):
-        print(json.dumps(answer.to_json(), ensure_ascii=False) if as_json else answer.line, flush=True)
+    with named(input):
+        for answer in load(model, device=device).stream(lines(input)):
+            print(json.dumps(answer.to_json(), ensure_ascii=False) if as_json else answer.line, flush=True)

@@ -181,7 +181,9 @@ def _validated(run: "Run") -> dict[str, list[dict[str, Any]]]:
 
     best = read_json(run.model / CONFIG)["trained"]["validation"]
     label = "of the best model, which it was chosen by"
-    return {"validation": [Score(name, value, None, None, "", label).to_dict() for name, value in best.items()]}
+    return {
+        "validation": [Score(name, value, None, None, "", label).to_dict() for name, value in best.items()]
+    }
 
 
 def _print(run: "Run") -> None:

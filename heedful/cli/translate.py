@@ -141,7 +141,7 @@ def translate(
     from heedful.machine import prepare
 
     prepare(threads)  # before PyTorch is loaded
-    from heedful.cli.input import lines
+    from heedful.cli.input import lines, named
     from heedful.cli.output import check, flush, writing
     from heedful.errors import DataError
     from heedful.tasks import Remarks
@@ -196,6 +196,7 @@ def translate(
     with ExitStack() as files:
         file = files.enter_context(writing(output, overwrite))
         links = None if alignments is None else files.enter_context(writing(alignments, overwrite))
+        files.enter_context(named(source))
         for answer in answers:
             for line in _written(answer, format):
                 file.write(line + "\n")

@@ -18,7 +18,7 @@ from heedful.machine import resolve_device
 from heedful.models.encoder_only import EncoderOnlySettings, EncoderOnlyTransformer
 from heedful.tasks.model_folder import CONFIG, TOKENIZER, ModelConfig, opened, read_model, write
 from heedful.text import Tokenizer
-from heedful.text.special import END, MASK, START
+from heedful.text.special import END, MASK, START, UNKNOWN
 from heedful.text.words import SPACE
 
 HOLE = "[MASK]"
@@ -77,11 +77,13 @@ class Filled:
     asked: the text with the holes
     text: with the likeliest piece in each
     masks: of each hole the likeliest fillings, each by itself: holes are independent of each other
+    unknown: tokens of the text that are not in the vocabulary; `text` is without them
     """
 
     asked: str
     text: str
     masks: tuple[tuple[Filling, ...], ...]
+    unknown: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -176,6 +178,7 @@ class MaskFiller:
                 )
                 for hole, own, likely in zip(holes, pieces, found.values.tolist(), strict=True)
             ),
+            ids.count(UNKNOWN),
         )
 
     def _with(self, ids: list[int], at: Mapping[int, int]) -> list[int]:

@@ -53,3 +53,10 @@ def test_a_line_without_a_mask_is_told_with_its_number(heedful, model, monkeypat
     assert ran.status == 2
     assert len(ran.out.splitlines()) == 1
     assert "Line 2 has no [MASK] to fill in: 'no mask'" in ran.err
+
+
+def test_what_is_not_in_the_vocabulary_is_told(heedful, model):
+    ran = heedful("fill-mask", model, "The [MASK] flew and sang.", "--json", "--device", "cpu")
+    assert json.loads(ran.out)["unknown"] == 3
+    assert "note: 3 tokens of 'The [MASK] flew and sang.' are not in the vocabulary" in ran.err
+    assert heedful("fill-mask", model, "The [MASK] sat.", "--device", "cpu").err == ""

@@ -54,6 +54,8 @@ def test_every_seed_is_a_run_and_the_scores_have_a_mean(heedful, folder: Path, m
     answers = [json.loads(line) for line in ran.out.splitlines()]
     assert [answer["text"] for answer in answers] == ["a good film", "a bad film"]
     assert set(answers[0]["probabilities"]) == {"bad", "good"}
+    (folder / "bad.txt").write_text('a good film\n{"text": 5}\n')
+    assert "error: bad.txt, line 2" in heedful("predict", runs / "seed-7", "--input", "bad.txt").err
     ran = heedful("predict", runs / "seed-7", "--input", "in.txt")
     assert [line.split("\t")[0] for line in ran.out.splitlines()] == [answer["label"] for answer in answers]
 
