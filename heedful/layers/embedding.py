@@ -58,10 +58,17 @@ class Embedding(nn.Module):
         else:
             self.encoding = None
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        segments: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
         """tokens (batch, length), positions (length,) or (batch, length) -> (batch, length, d_model).
 
         segments: (batch, length), of which kind each token is; all 0 when left out
+        features: (batch, length, d_model), what else is known of each token: added to the sum
         """
         x = self.table(tokens) * self.scale
         if self.learned is not None:
@@ -70,6 +77,8 @@ class Embedding(nn.Module):
             x = x + self.encoding[positions].to(x.dtype)
         if self.segments is not None:
             x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
+        if features is not None:
+            x = x + features
         return self.dropout(x if self.norm is None else self.norm(x))
 
 

@@ -88,24 +88,25 @@ class Encoder(nn.Module):
         """How many kinds of segments the stack tells apart; 0 where it has no segment embeddings."""
         return getattr(self.settings, "segments", 0)
 
-    def forward(self, tokens: Tensor, segments: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, segments: Tensor | None = None, features: Tensor | None = None
+    ) -> Tensor:
         """Read texts.
 
         tokens: (batch, length), at most `maximum_length` long, padded with PAD on the right
         segments: (batch, length), of pairs 0 for the first text and 1 for the second; passed over by a stack that has
             no segment embeddings
+        features: (batch, length, d_model), what else is known of each token, added to its embedding; encoder-only
 
         Gives (batch, length, d_model); the vectors of padding mean nothing.
         """
-        return self.read(self.dropped(tokens), segments)
+        return self.read(self.dropped(tokens), segments, features)
 
-    def read(self, tokens: Tensor, segments: Tensor | None = None) -> Tensor:
+    def read(self, tokens: Tensor, segments: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """As `forward`, without word dropout."""
         if isinstance(self.stack, DecoderOnlyTransformer):
             return self.stack.features(tokens[:, :0], tokens)
-        if segments is not None and self.segments:
-            return self.stack(tokens, segments)
-        return self.stack(tokens)
+        return self.stack(tokens, segments if self.segments else None, features=features)
 
     @torch.no_grad()
     def look_beside(self, strength: float) -> None:

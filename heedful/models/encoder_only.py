@@ -128,7 +128,11 @@ class EncoderOnlyTransformer(nn.Module):
             draw_normal(self, settings.deviation)
 
     def forward(
-        self, tokens: Tensor, segments: Tensor | None = None, documents: Tensor | None = None
+        self,
+        tokens: Tensor,
+        segments: Tensor | None = None,
+        documents: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """Read texts.
 
@@ -136,6 +140,7 @@ class EncoderOnlyTransformer(nn.Module):
         segments: (batch, length), the segment of each token; all are of segment 0 when left out
         documents: integers (batch, length), which document of its row each token is of, in rising order. A token then
             attends to its own document and stands where it would if that were alone; all are one when left out
+        features: (batch, length, d_model), what else is known of each token: added to the embeddings
 
         Gives (batch, length, d_model); the vectors of padding mean nothing.
         """
@@ -145,7 +150,7 @@ class EncoderOnlyTransformer(nn.Module):
             mask = mask & masks.document(documents)
             positions = document_positions(documents)
         vectors, _ = self.encoder(
-            self.embedding(tokens, positions, segments), positions, mask=mask, keep=False
+            self.embedding(tokens, positions, segments, features), positions, mask=mask, keep=False
         )
         return vectors
 

@@ -1,12 +1,15 @@
 """A reader: where in a text an answer begins and ends, or that there is none (Devlin et al. 2019, 4.2, 4.3).
 
-    starts, ends = model(tokens, segments, begins, closes)        # (batch, length) each
+    starts, ends = model(tokens, segments, matches, begins, closes)        # (batch, length) each
 
     p(i begins) = softmax over i of S.T_i,   p(j ends) = softmax over j of E.T_j
     score(i, j) = S.T_i + E.T_j, i <= j;     score(no answer) = S.T_1 + E.T_1
 
 T_i is the vector of token i, the first token is START; S and E are the rows of `output`. An answer begins with a
 word's first piece and ends with a word's last one: others score -inf, so that an answer is always made of whole words.
+
+With `exact_match` the words of the text that the question has too are marked by a vector of their own, added to what
+the encoder reads (Chen et al. 2017, section 3.2): to compare words is hard to learn from some thousand questions.
 """
 
 import torch
@@ -17,24 +20,34 @@ from heedful.models.encoder import Encoder, HeadedEncoder
 
 
 class SpanReader(HeadedEncoder):
-    """An encoder that finds spans; dropout: on the vectors that are scored."""
+    """An encoder that finds spans.
 
-    def __init__(self, encoder: Encoder, dropout: float = 0.0) -> None:
+    dropout: on the vectors that are scored
+    exact_match: whether words that the question has too are marked; for an encoder-only stack
+    """
+
+    def __init__(self, encoder: Encoder, dropout: float = 0.0, exact_match: bool = False) -> None:
         super().__init__(encoder)
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(encoder.width, 2)
         nn.init.normal_(self.output.weight, std=0.02)  # BERT's
         nn.init.zeros_(self.output.bias)
+        self.match = None
+        if exact_match:
+            self.match = nn.Parameter(torch.empty(encoder.width))
+            nn.init.normal_(self.match, std=encoder.width**-0.5)  # as segments begin
 
     def forward(
-        self, tokens: Tensor, segments: Tensor, begins: Tensor, closes: Tensor
+        self, tokens: Tensor, segments: Tensor, matches: Tensor, begins: Tensor, closes: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Score every token as the start and as the end.
 
         tokens (batch, length): START, the question, END, the text, END; segments (batch, length): 0, from the text on 1
+        matches: bool (batch, length), tokens of the text in words that the question has too
         begins, closes: bool (batch, length), where an answer may begin and where it may end; START among both
         """
-        scores = self.output(self.dropout(self.encoder(tokens, segments))).float()
+        features = None if self.match is None else matches.unsqueeze(-1) * self.match
+        scores = self.output(self.dropout(self.encoder(tokens, segments, features))).float()
         return (
             scores[..., 0].masked_fill(~begins, -torch.inf),
             scores[..., 1].masked_fill(~closes, -torch.inf),

@@ -118,6 +118,11 @@ class ReaderHead(Settings):
     word_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="pieces that are not seen in training, as a share"
     )
+    exact_match: bool = Field(
+        default=False,
+        description="mark the words of a text that the question has too (Chen et al. 2017): helps where little is "
+        "learnt from; encoder-only",
+    )
 
 
 class AnsweringSettings(FineTuningSettings):
@@ -141,6 +146,11 @@ class AnsweringSettings(FineTuningSettings):
             raise ValueError(
                 "training.label_smoothing and training.r_drop are for a vocabulary or tags, and a place in a text is "
                 "neither: set both to 0"
+            )
+        if self.head.exact_match and self.model.architecture != "encoder-only":
+            raise ValueError(
+                "head.exact_match marks words in the embeddings of an encoder-only model, and model.architecture is "
+                f"{self.model.architecture}: set it to false"
             )
         if longest(self.model) < 72:
             raise ValueError("model.maximum_length is below 72: there is no room for a question and a text")
@@ -195,7 +205,8 @@ class Answering(Task):
     def build(self) -> SpanReader:
         """A new model: its encoder that of `init`, or, as the head always, from PyTorch's random generator."""
         head = self.settings.head
-        model = SpanReader(self.settings.encoder(len(self.tokenizer), head.word_dropout), head.dropout)
+        encoder = self.settings.encoder(len(self.tokenizer), head.word_dropout)
+        model = SpanReader(encoder, head.dropout, head.exact_match)
         self.settings.begin(model)
         return model
 
@@ -217,7 +228,7 @@ class Answering(Task):
 
     def loss(self, model: SpanReader, batch: ReadingBatch, objective: Objective) -> Loss:
         """The mean of the cross-entropies of where the answer begins and ends, over windows."""
-        starts, ends = model(batch.texts, batch.segments, batch.begins, batch.closes)
+        starts, ends = model(*batch.inputs)
         both = (
             torch.nn.functional.cross_entropy(scores, places, reduction="sum")
             for scores, places in ((starts, batch.starts), (ends, batch.ends))
@@ -329,7 +340,7 @@ def best_answers(
     for chosen in like_lengths([len(row.tokens) for row in rows], _TOGETHER):
         some = [rows[place] for place in chosen]
         these = batch(some, questions, own=True).to(device)
-        starts, ends = model(these.texts, these.segments, these.begins, these.closes)
+        starts, ends = model(*these.inputs)
         silent = (starts[:, 0] + ends[:, 0]).tolist()
         found = zip(*(each.tolist() for each in best_spans(starts, ends, longest)), strict=True)
         for row, quiet, (first, last, score) in zip(some, silent, found, strict=True):

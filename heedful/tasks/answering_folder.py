@@ -58,6 +58,9 @@ gives a line with the answer for each, an empty one for none; with --json its pl
     task: Literal["answering"] = Field(default="answering", description="what the model does")
     model: EncoderSettings = Field(description="architecture and dimensions of the encoder")
     vocabulary: int = Field(ge=5, description="entries of the tokenizer")
+    exact_match: bool = Field(
+        default=False, description="whether words that the question has too are marked in the text"
+    )
     windows: Windows = Field(description="how texts are read")
     threshold: float | None = Field(
         description="how much better than none an answer must score; null: one is always given",
@@ -168,6 +171,7 @@ def save(
     config = AnsweringConfig(
         model=model.encoder.settings,
         vocabulary=len(tokenizer),
+        exact_match=model.match is not None,
         windows=Windows(
             length=cut.length, stride=cut.stride, question=cut.question, answer=settings.data.answer
         ),
@@ -186,5 +190,8 @@ def load(path: str | Path, device: str = "auto") -> Answerer:
     """
     folder, config = opened(path, AnsweringConfig)
     tokenizer = read_tokenizer(folder, config.vocabulary)
-    model = read_model(folder, lambda: SpanReader(Encoder(config.model, config.vocabulary)))
+    model = read_model(
+        folder,
+        lambda: SpanReader(Encoder(config.model, config.vocabulary), exact_match=config.exact_match),
+    )
     return Answerer(model, tokenizer, config.windows, config.threshold, resolve_device(device))

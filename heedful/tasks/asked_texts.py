@@ -39,6 +39,7 @@ class Row(NamedTuple):
     """A window as the model reads it.
 
     tokens: (length,); text: where the text begins in it; words: the places of the words in it, as (first, last) tokens
+    matches: the tokens of the text in words that the question has too
     offset: which word of the text the first of these is
     own: which of these words may begin an answer when answering, (first, end)
     start, end: the tokens at which the answer begins and ends; 0 for none
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     tokens: list[int]
     text: int
     words: list[tuple[int, int]]
+    matches: list[int]
     offset: int
     own: tuple[int, int]
     start: int
@@ -73,21 +75,27 @@ def encode(questions: Sequence[Question], pieces: Pieces, cut: Cut) -> list[Row]
             known[question.context] = ids(question.context, pieces), words(question.context)
         text, places = known[question.context]
         asked = [piece for word in ids(question.text, pieces) for piece in word][: cut.question]
+        in_question = set(_spelt(question.text, words(question.text)))
+        matching = [word in in_question for word in _spelt(question.context, places)]
         head = [START, *asked, END]
         room = max(_LONGEST_WORD, cut.length - len(asked) - _AROUND)
         first, last = _answer_words(question, places)
         windows = list(_windows([len(word) for word in text], room, cut.stride))
         for at, (begin, end) in enumerate(windows):
-            tokens, spans = list(head), []
-            for word in text[begin:end]:
-                spans.append((len(tokens), len(tokens) + len(word) - 1))
+            tokens, spans, matches = list(head), [], []
+            for word, matches_one in zip(text[begin:end], matching[begin:end], strict=True):
+                first_token = len(tokens)
                 tokens += word
+                spans.append((first_token, len(tokens) - 1))
+                if matches_one:
+                    matches += range(first_token, len(tokens))
             taught = first is not None and begin <= first and last < end
             rows.append(
                 Row(
                     [*tokens, END],
                     len(head),
                     spans,
+                    matches,
                     begin,
                     _own(windows, at),
                     spans[first - begin][0] if taught and first is not None else 0,
@@ -96,6 +104,11 @@ def encode(questions: Sequence[Question], pieces: Pieces, cut: Cut) -> list[Row]
                 )
             )
     return rows
+
+
+def _spelt(text: str, places: Sequence[Place]) -> list[str]:
+    """The words of a text, of which those are the same that differ in case only."""
+    return [text[first:end].casefold() for first, end in places]
 
 
 def _windows(sizes: Sequence[int], room: int, stride: int) -> Iterator[tuple[int, int]]:
@@ -143,7 +156,7 @@ def _answer_words(question: Question, places: Sequence[Place]) -> tuple[int | No
 class ReadingBatch(RowBatch):
     """Windows of texts with their questions.
 
-    texts, segments, begins, closes: as `heedful.models.span_reader.SpanReader` takes them, (batch, length)
+    texts, segments, matches, begins, closes: as `heedful.models.span_reader.SpanReader` takes them, (batch, length)
     starts, ends: the tokens at which the answers begin and end, (batch,); 0 for none
     places: where the first questions stand, for messages
     tokens: how many windows the whole batch has that this is a part of
@@ -152,6 +165,7 @@ class ReadingBatch(RowBatch):
 
     texts: Tensor
     segments: Tensor
+    matches: Tensor
     begins: Tensor
     closes: Tensor
     starts: Tensor
@@ -159,6 +173,11 @@ class ReadingBatch(RowBatch):
     places: list[str]
     tokens: int
     epoch: int
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What the model takes."""
+        return self.texts, self.segments, self.matches, self.begins, self.closes
 
     def first(self, count: int) -> str:
         """Name its first questions."""
@@ -169,16 +188,18 @@ def batch(rows: Sequence[Row], questions: Sequence[Question], own: bool, epoch: 
     """Put windows together; own: answers may begin only where a window has most around (when answering)."""
     texts = padded([row.tokens for row in rows], PAD)
     segments = np.zeros_like(texts)
-    begins, closes = np.zeros(texts.shape, dtype=bool), np.zeros(texts.shape, dtype=bool)
+    matches, begins, closes = (np.zeros(texts.shape, dtype=bool) for _ in range(3))
     begins[:, 0] = closes[:, 0] = True
     for at, row in enumerate(rows):
         segments[at, row.text : len(row.tokens)] = 1
+        matches[at, row.matches] = True
         starting = row.words[slice(*row.own)] if own else row.words
         begins[at, [first for first, _ in starting]] = True
         closes[at, [last for _, last in row.words]] = True
     return ReadingBatch(
         torch.from_numpy(texts),
         torch.from_numpy(segments),
+        torch.from_numpy(matches),
         torch.from_numpy(begins),
         torch.from_numpy(closes),
         torch.tensor([row.start for row in rows]),

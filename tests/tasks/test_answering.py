@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -94,6 +95,41 @@ def test_an_answer_is_taught_at_its_pieces(task):
     assert text.context[places[first][0] : places[last][1]] == "red  wide"
 
 
+def test_words_that_the_question_has_too_are_marked_whole(task):
+    text = question("What is RED, Ann?", "Bob; blue. Ann: red, Carla!", [])
+    (row,) = encode([text], task.pieces, Cut(72, 20, 20))
+    (read,) = batch([row], [text], own=True).matches.tolist()
+    marked = [piece for piece, match in zip(task.tokenizer.pieces(row.tokens), read, strict=True) if match]
+    # Punctuation is a word too, and two that are unknown are not one; the question is not marked itself.
+    assert marked == ["▁Ann", "▁red", "<unk>"]
+    assert not any(read[: row.text])
+
+
+def test_marks_are_a_vector_that_is_added_kept_and_read_again(tmp_path):
+    plain = Answering(settings(tmp_path), tmp_path / "run", Said())
+    marking = Answering(settings(tmp_path, head={"exact_match": True}), tmp_path / "run", Said())
+    for task in (plain, marking):
+        task.prepare()
+    torch.manual_seed(1)
+    without = plain.build().eval()
+    torch.manual_seed(1)
+    model = marking.build().eval()
+    texts = [question("Ann?", "Bob: blue. Ann: red.", [])]
+    made = batch(encode(texts, marking.pieces, Cut(72, 20, 20)), texts, own=True)
+    assert not torch.equal(model(*made.inputs)[0], without(*made.inputs)[0])
+    unmarked = replace(made, matches=torch.zeros_like(made.matches))
+    torch.testing.assert_close(model(*unmarked.inputs), without(*unmarked.inputs))
+    # It is added where the encoder reads.
+    read = model.encoder.stack.embedding(made.texts, torch.arange(made.texts.shape[1]))
+    added = model.encoder.stack.embedding(
+        made.texts, torch.arange(made.texts.shape[1]), features=made.matches.unsqueeze(-1) * model.match
+    )
+    torch.testing.assert_close((added - read)[made.matches], model.match.expand(int(made.matches.sum()), -1))
+    assert not (added - read)[~made.matches].any()
+    marking.save(model, tmp_path / "model", {})
+    assert torch.equal(load(tmp_path / "model", device="cpu").model.match, model.match)
+
+
 def test_no_answer_is_taught_at_the_start(task):
     (row,) = encode([Question("Zed?", "Bob: blue.")], task.pieces, Cut(72, 20, 20))
     assert (row.start, row.end) == (0, 0)
@@ -159,7 +195,7 @@ def test_the_answer_to_a_long_text_is_the_best_of_its_windows(task):
     rows = encode([text], task.pieces, Cut(72, 24, 20))
     made = batch(rows, [text], own=True)
     with torch.no_grad():
-        starts, ends = model(made.texts, made.segments, made.begins, made.closes)
+        starts, ends = model(*made.inputs)
     quiet = float((starts[:, 0] + ends[:, 0]).min())
     best = max(float(best_spans(starts[at : at + 1], ends[at : at + 1], 8)[2]) for at in range(len(rows)))
     assert whole.margin == pytest.approx(best - quiet, abs=1e-5)
@@ -173,8 +209,8 @@ def test_padding_changes_nothing_and_the_parts_of_a_batch_cost_what_it_costs(tas
     together = batch(rows, texts, own=False)
     alone = batch(rows[:1], texts, own=False)
     for one, other in zip(
-        model(alone.texts, alone.segments, alone.begins, alone.closes),
-        model(together.texts, together.segments, together.begins, together.closes),
+        model(*alone.inputs),
+        model(*together.inputs),
         strict=True,
     ):
         torch.testing.assert_close(one[0], other[0, : one.shape[1]])
@@ -245,6 +281,9 @@ def test_settings_that_do_not_fit_are_refused(tmp_path):
         AnsweringSettings.model_validate({"data": {"name": "xquad", "fold": 5}})
     with pytest.raises(ValidationError, match="a test set cannot be called train"):
         AnsweringSettings.model_validate({"data": {"name": "xquad", "tests": {"train": "a"}}})
+    causal = {"architecture": "decoder-only", "d_model": 8, "d_ff": 8, "heads": 2, "layers": 1}
+    with pytest.raises(ValueError, match="exact_match marks words"):
+        settings(tmp_path, model=causal, head={"exact_match": True}).check(Plain())
     with pytest.raises(ValueError, match="below 72"):
         settings(tmp_path, model={"maximum_length": 50}).check(Plain())
 

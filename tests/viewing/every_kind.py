@@ -132,7 +132,7 @@ def tagger() -> tagging_folder.SentenceTagger:
 
 def answerer() -> answering_folder.Answerer:
     windows = answering_folder.Windows(length=72, stride=16, question=16, answer=8)
-    model = stirred(SpanReader(_encoder(maximum_length=80)))
+    model = stirred(SpanReader(_encoder(maximum_length=80), exact_match=True))
     return answering_folder.Answerer(model, tokenizer(), windows, None)
 
 
