@@ -23,6 +23,7 @@ from heedful.text import Tokenizer
 from heedful.text.special import END, START
 
 _AT_ONCE = 256  # pieces that are tokenised together, on all cores
+_COUNTED = 2**20  # tokens that are compared together, in as many bytes
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,11 @@ class TokenStream:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def count(self, token: int) -> int:
+        """How often a token stands in it."""
+        parts = range(0, len(self), _COUNTED)
+        return sum(int(np.count_nonzero(self.tokens[first : first + _COUNTED] == token)) for first in parts)
 
     def split(self, share: float, tokenizer: Tokenizer) -> tuple["TokenStream", "TokenStream"]:
         """Cut off the last `share` of the tokens: where a document begins, if one does so before the end of that part.

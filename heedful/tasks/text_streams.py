@@ -16,6 +16,7 @@ from heedful.durable import write_text
 from heedful.settings import Settings
 from heedful.tasks.face import Listener, Task
 from heedful.text import Tokenizer
+from heedful.text.special import UNKNOWN
 
 _SPREAD = 20  # documents that a validation from all over has at least
 
@@ -88,7 +89,9 @@ class TextTask(Task, ABC):
         else:
             documents = next(section["documents"] for section in found if section["part"] == "train")
             self.streams |= self._held_out(documents)
-        if fresh:  # last, because its presence says that all of this is done
+        if fresh:
+            self._tell_unknown()
+            # Last, because its presence says that all of this is done.
             write_text(report, json.dumps(found, ensure_ascii=False, indent=1))
 
     def facts(self) -> dict[str, Any]:
@@ -101,6 +104,15 @@ class TextTask(Task, ABC):
             "characters": amount.characters,
             **self.settings.facts(),
         }
+
+    def _tell_unknown(self) -> None:
+        """Say how much of the text the vocabulary lacks: that of `init` may be of another language, say."""
+        train = self.streams["train"]
+        if unknown := train.count(UNKNOWN):
+            self.listener.say(
+                f"Of {len(train):,} tokens to learn from {unknown:,} ({unknown / len(train):.2%}) are not in the "
+                "vocabulary: the model cannot tell them from one another."
+            )
 
     def _stream(self, name: str, of: Callable[[Iterable[Piece]], Iterable[Piece]] = iter) -> TokenStream:
         path = self.folder / f"{name}.npy"

@@ -197,3 +197,9 @@ def test_each_epoch_is_cut_at_an_offset_of_its_own_and_leaves_out_less_than_a_wi
         assert sorted(of_epoch) == list(range(min(of_epoch), 100 - 8, 8))
         assert min(of_epoch) < 8
     assert {min(of_epoch) for of_epoch in starts.values()} == set(range(8))
+
+
+def test_a_token_is_counted_wherever_it_stands(monkeypatch):
+    monkeypatch.setattr(token_stream, "_COUNTED", 3)
+    stream = stream_of(3, 5, 3, 3, 7, 3, 5)
+    assert [stream.count(token) for token in (3, 5, 7, 9)] == [4, 2, 1, 0]

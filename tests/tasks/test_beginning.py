@@ -10,6 +10,7 @@ from heedful.tasks.language_modelling import LanguageModelling, LanguageSettings
 from heedful.tasks.masked_language_modelling import MaskedLanguageModelling, MaskedSettings
 from heedful.tasks.model_folder import stored_once
 from heedful.tasks.translation import Translation, TranslationSettings
+from heedful.text.special import UNKNOWN
 from tests.tasks.small_model import ENGLISH, GERMAN
 from tests.tasks.small_runs import Said, taught
 
@@ -105,6 +106,21 @@ def test_all_of_a_model_is_taken_over(made, tmp_path):
         assert json.loads((tmp_path / name).read_text()) == written
     # And once more, as the recipe of a run is read again.
     assert type(task.settings).model_validate(task.settings.model_dump()) == task.settings
+
+
+@pytest.mark.parametrize("made", [masked, writing])
+def test_what_the_vocabulary_of_init_lacks_is_told(made, tmp_path):
+    task, _, _ = begun_and_first(made, tmp_path)
+    _, said = task.listener
+    tokens = task.streams["train"].tokens
+    count = int((tokens == UNKNOWN).sum())
+    assert 0 < count < len(tokens)
+    share = 100 * count / len(tokens)
+    assert said.startswith(
+        f"Of {len(tokens)} tokens to learn from {count} ({share:.2f}%) are not in the vocabulary"
+    )
+    task.prepare()
+    assert len(task.listener) == 2
 
 
 @KINDS
