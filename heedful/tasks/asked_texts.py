@@ -83,11 +83,11 @@ def encode(questions: Sequence[Question], pieces: Pieces, cut: Cut) -> list[Row]
         windows = list(_windows([len(word) for word in text], room, cut.stride))
         for at, (begin, end) in enumerate(windows):
             tokens, spans, matches = list(head), [], []
-            for word, matches_one in zip(text[begin:end], matching[begin:end], strict=True):
+            for word, in_both in zip(text[begin:end], matching[begin:end], strict=True):
                 first_token = len(tokens)
                 tokens += word
                 spans.append((first_token, len(tokens) - 1))
-                if matches_one:
+                if in_both:
                     matches += range(first_token, len(tokens))
             taught = first is not None and begin <= first and last < end
             rows.append(

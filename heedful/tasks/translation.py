@@ -143,7 +143,7 @@ class Translation(Task):
             for name, reason in named.unavailable.items():
                 listener.say(f"The test set {name} is left out: {reason}")
         if settings.init is not None:
-            config, _ = _start(settings.init)
+            _, config = opened(settings.init, translation_folder.TranslationConfig)
             source, target = self.languages
             self.languages = source or config.source_language, target or config.target_language
         self.tokenizers: tuple[Tokenizer, Tokenizer]
