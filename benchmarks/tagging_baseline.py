@@ -11,7 +11,6 @@ models'. Needs the extra 'bench'.
 
 import argparse
 import itertools
-import re
 import time
 from collections.abc import Sequence
 
@@ -21,14 +20,9 @@ from heedful.data.conll import Tagged
 from heedful.data.entities import NAMES, tagged_set
 from heedful.evaluation import table
 from heedful.evaluation.spans import span_scores, span_value
+from heedful.text.word_features import shape
 
 STRENGTHS = (0.01, 0.1, 1.0)
-
-
-def shape(word: str) -> str:
-    """The kinds of a word's characters, runs as one: Berlin-based -> Xx-x."""
-    kinds = re.sub(r"[^\W\d_]", lambda found: "X" if found[0].isupper() else "x", word)
-    return re.sub(r"(.)\1+", r"\1", re.sub(r"\d", "9", kinds))
 
 
 def of_word(word: str) -> dict[str, str | bool]:

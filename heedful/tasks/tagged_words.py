@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from heedful.data.conll import Tagged
 from heedful.data.rows import RowBatch, padded
 from heedful.text.places import Pieces, likely_spaced
 from heedful.text.special import END, PAD, START
+from heedful.text.word_features import COUNT, numbers
 
 NO_WORD = -1
 _AROUND = 2  # START and END
@@ -60,16 +62,22 @@ class Row(NamedTuple):
 
     tokens: START, the pieces, END; firsts: where the first piece of each word stands that is tagged here
     labels: the number of each one's tag; sentence: which one it is of
+    features: those of these words, (words, COUNT), where they are asked for: see heedful.text.word_features
     """
 
     tokens: list[int]
     firsts: list[int]
     labels: list[int]
     sentence: int
+    features: np.ndarray | None
 
 
 def encode(
-    sentences: Sequence[Tagged], pieces: Pieces, room: int, labels: Sequence[str] | None = None
+    sentences: Sequence[Tagged],
+    pieces: Pieces,
+    room: int,
+    labels: Sequence[str] | None = None,
+    word_features: bool = False,
 ) -> list[Row]:
     """Give the windows of sentences, in order.
 
@@ -85,6 +93,7 @@ def encode(
         words = [
             pieces.of(token, space)[:longest] for token, space in zip(sentence.tokens, spaced, strict=True)
         ]
+        features = numbers(sentence.tokens) if word_features else None
         begins = [not tag.startswith("I-") for tag in sentence.tags] if labels else None
         for window in windows([len(word) for word in words], room, begins):
             tokens, places = [START], []
@@ -95,8 +104,15 @@ def encode(
             tags = [sentence.tags[word] for word in own] if labels else []
             if tags and tags[0].startswith("I-"):  # a span longer than a window
                 tags[0] = f"B-{tags[0][2:]}"
-            numbers = [number.get(tag, 0) for tag in tags]
-            rows.append(Row([*tokens, END], [places[word - window.first] for word in own], numbers, at))
+            rows.append(
+                Row(
+                    [*tokens, END],
+                    [places[word - window.first] for word in own],
+                    [number.get(tag, 0) for tag in tags],
+                    at,
+                    None if features is None else features[window.own : window.stop],
+                )
+            )
     return rows
 
 
@@ -106,6 +122,7 @@ class TaggingBatch(RowBatch):
 
     texts: (batch, length), padded with PAD
     firsts: (batch, words), the place of each word's first piece; NO_WORD beyond the last
+    features: (batch, words, COUNT), those of each word, where the rows have them; 0 beyond the last
     labels: (batch, words), the number of each word's tag; 0 beyond the last
     places: where the first sentences stand, for messages
     tokens: how many words the whole batch has that this is a part of
@@ -114,10 +131,16 @@ class TaggingBatch(RowBatch):
 
     texts: Tensor
     firsts: Tensor
+    features: Tensor | None
     labels: Tensor
     places: list[str]
     tokens: int
     epoch: int
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the model takes."""
+        return self.texts, self.firsts, self.features
 
     def first(self, count: int) -> str:
         """Name its first sentences."""
@@ -126,9 +149,17 @@ class TaggingBatch(RowBatch):
 
 def batch(rows: Sequence[Row], sentences: Sequence[Tagged], epoch: int = 0) -> TaggingBatch:
     """Put windows together."""
+    firsts = padded([row.firsts for row in rows], NO_WORD)
+    features = None
+    given = [(at, row.features) for at, row in enumerate(rows) if row.features is not None]
+    if given:
+        features = np.zeros((*firsts.shape, COUNT), np.int32)
+        for at, its in given:
+            features[at, : len(its)] = its
     return TaggingBatch(
         torch.from_numpy(padded([row.tokens for row in rows], PAD)),
-        torch.from_numpy(padded([row.firsts for row in rows], NO_WORD)),
+        torch.from_numpy(firsts),
+        None if features is None else torch.from_numpy(features),
         torch.from_numpy(padded([row.labels or [0] * len(row.firsts) for row in rows], 0)),
         [sentences[row.sentence].place for row in rows[:5]],
         sum(len(row.firsts) for row in rows),

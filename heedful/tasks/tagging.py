@@ -9,10 +9,11 @@ format: they are guessed from the looks of the tokens, so that an encoder sees t
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from heedful.data.conll import (
@@ -31,7 +32,7 @@ from heedful.durable import write_text
 from heedful.errors import DataError
 from heedful.evaluation import Score
 from heedful.evaluation.spans import METRICS, span_scores, span_value, types_of
-from heedful.models.encoder import longest
+from heedful.models.encoder import Encoder, longest
 from heedful.models.tagger import Tagger
 from heedful.objectives import Loss
 from heedful.objectives.cross_entropy import smoothed_cross_entropy
@@ -101,6 +102,18 @@ class TaggerHead(Settings):
     word_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="pieces of a sentence that are not seen in training, as a share"
     )
+    word_features: bool = Field(
+        default=False,
+        description="score tags also by what is known of a word without any network: its letters, its shape, the words "
+        "beside it",
+    )
+    feature_dropout: float = Field(
+        default=0.5, ge=0, lt=1, description="word features that are not seen in training, as a share"
+    )
+
+    def tagger(self, encoder: Encoder, labels: Sequence[str]) -> Tagger:
+        """A new tagger with this head."""
+        return Tagger(encoder, labels, self.crf, self.dropout, self.word_features, self.feature_dropout)
 
 
 class TaggingSettings(FineTuningSettings):
@@ -159,15 +172,15 @@ class Tagging(Task):
         self.sentences = {name: read_conll(self.folder / f"{name}.conll") for name in ("train", "validation")}
         room = longest(self.settings.model)
         self.rows = {
-            name: encode(sentences, self.pieces, room, self.labels)
+            name: encode(sentences, self.pieces, room, self.labels, self.settings.head.word_features)
             for name, sentences in self.sentences.items()
         }
 
     def build(self) -> Tagger:
         """A new model: its encoder that of `init`, or, as the head always, from PyTorch's random generator."""
-        head = self.settings.head
+        head: TaggerHead = self.settings.head
         encoder = self.settings.encoder(len(self.tokenizer), head.word_dropout)
-        model = Tagger(encoder, self.labels, head.crf, head.dropout)
+        model = head.tagger(encoder, self.labels)
         self.settings.begin(model)
         return model
 
@@ -265,14 +278,14 @@ def tagging_loss(model: Tagger, batch: TaggingBatch, objective: Objective) -> Lo
     words = batch.firsts >= 0
     count = int(words.sum())
     if model.crf.transition is not None:
-        likelihood = -model.crf.likelihood(model(batch.texts, batch.firsts), batch.labels, words).sum()
+        likelihood = -model.crf.likelihood(model(*batch.inputs), batch.labels, words).sum()
         return Loss(likelihood, likelihood.detach(), count)
     passes = 2 if objective.r_drop else 1
-    features = model.features(batch.texts.repeat(passes, 1), batch.firsts.repeat(passes, 1))
+    scores = torch.cat([model(*batch.inputs)[words] for _ in range(passes)])
     smoothed, likelihood = smoothed_cross_entropy(
-        features[words.repeat(passes, 1)],
-        model.output.weight,
-        model.output.bias,
+        scores,
+        torch.eye(len(model.labels), device=scores.device),  # they are what an output layer gave
+        None,
         batch.labels[words].repeat(passes),
         objective.label_smoothing,
         objective.r_drop,

@@ -147,12 +147,12 @@ class SentenceTagger:
 @torch.inference_mode()
 def emissions(model: Tagger, pieces: Pieces, sentences: Sequence[Tagged]) -> list[Tensor]:
     """Give the scores of the labels of each sentence's words, (words, labels) each, whatever its length."""
-    rows = encode(sentences, pieces, model.encoder.maximum_length)
+    rows = encode(sentences, pieces, model.encoder.maximum_length, word_features=model.wide is not None)
     device = str(model.output.weight.device)
     found: dict[int, Tensor] = {}
     for chosen in like_lengths([len(row.tokens) for row in rows], _WINDOWS):
         these = batch([rows[at] for at in chosen], sentences).to(device)
-        for at, scores in zip(chosen.tolist(), model(these.texts, these.firsts).float().cpu(), strict=True):
+        for at, scores in zip(chosen.tolist(), model(*these.inputs).float().cpu(), strict=True):
             found[at] = scores[: len(rows[at].firsts)]
     parts: list[list[Tensor]] = [[torch.empty(0, len(model.labels))] for _ in sentences]
     for at, row in enumerate(rows):
@@ -199,8 +199,6 @@ def load(path: str | Path, device: str = "auto") -> SentenceTagger:
     tokenizer = read_tokenizer(folder, config.vocabulary)
     model = read_model(
         folder,
-        lambda: Tagger(
-            Encoder(config.model, config.vocabulary), config.labels, config.head.crf, config.head.dropout
-        ),
+        lambda: config.head.tagger(Encoder(config.model, config.vocabulary), config.labels),
     )
     return SentenceTagger(model, tokenizer, resolve_device(device))

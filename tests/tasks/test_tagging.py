@@ -3,6 +3,7 @@
 import json
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -38,7 +39,7 @@ def conll(count, seed=0):
     return "\n".join(lines) + "\n"
 
 
-def settings(tmp_path, **more):
+def settings(tmp_path, word_features=False, **more):
     for name, count in (("train", 60), ("test", 20)):
         (tmp_path / f"{name}.conll").write_text(conll(count, seed=len(name)))
     return TaggingSettings.model_validate(
@@ -58,15 +59,15 @@ def settings(tmp_path, **more):
                 "maximum_length": 64,
                 "dropout": 0.0,
             },
-            "head": {"dropout": 0.0},
+            "head": {"dropout": 0.0, "word_features": word_features},
             **more,
         }
     )
 
 
-@pytest.fixture
-def task(tmp_path):
-    task = Tagging(settings(tmp_path), tmp_path / "run", Said())
+@pytest.fixture(params=[False, True], ids=["of the encoder", "and of word features"])
+def task(tmp_path, request):
+    task = Tagging(settings(tmp_path, request.param), tmp_path / "run", Said())
     task.prepare()
     return task
 
@@ -119,17 +120,39 @@ def test_a_long_sentence_is_cut_outside_of_spans_and_tagged_whole(task):
 
 def test_padding_changes_nothing_and_the_parts_of_a_batch_cost_what_it_costs(task):
     model = task.build().eval()
+    if model.wide is not None:  # which begins with zeros
+        torch.nn.init.normal_(model.wide.weights.weight)
     rows, sentences = task.rows["train"], task.sentences["train"]
     some_rows = [min(rows, key=lambda row: len(row.firsts)), max(rows, key=lambda row: len(row.firsts))]
     together = batch(some_rows, sentences)
     assert int(together.firsts[0, -1]) == NO_WORD
-    alone = model(*(batch(some_rows[:1], sentences).texts, batch(some_rows[:1], sentences).firsts))
+    alone = model(*batch(some_rows[:1], sentences).inputs)
     words = len(some_rows[0].firsts)
-    torch.testing.assert_close(model(together.texts, together.firsts)[0, :words], alone[0])
+    torch.testing.assert_close(model(*together.inputs)[0, :words], alone[0])
     whole = task.loss(model, together, Plain())
     parts = [task.loss(model, part, Plain()) for part in together.split(2)]
     assert sum(part.tokens for part in parts) == whole.tokens == together.tokens
     torch.testing.assert_close(sum(part.smoothed for part in parts), whole.smoothed)
+
+
+def test_word_features_are_those_of_the_sentence_in_every_window_and_need_no_encoder(tmp_path):
+    task = Tagging(settings(tmp_path, word_features=True), tmp_path / "run", Said())
+    task.prepare()
+    model = task.build()
+    model.requires_grad_(False)
+    model.output.weight.zero_()  # nothing comes of the encoder
+    model.wide.weights.weight.requires_grad_(True)
+    assert task.validate(taught(task, steps=60, model=model), "f1") == 100.0
+
+    words = ("Bob", "Stone", "is", "in", "New", "York", ".") * 12
+    (whole,) = encode([Tagged(words, ())], task.pieces, 512, word_features=True)
+    rows = encode([Tagged(words, ())], task.pieces, 24, word_features=True)
+    assert len(rows) > 3
+    assert (np.concatenate([row.features for row in rows]) == whole.features).all()
+    without = batch(encode(task.sentences["train"][:2], task.pieces, 64), task.sentences["train"])
+    assert without.features is None
+    with pytest.raises(ValueError, match="needs the features"):
+        model(*without.inputs)
 
 
 def test_smoothing_and_r_drop_reach_the_loss(tmp_path):

@@ -126,13 +126,13 @@ def classifier(pairs: bool = False) -> classification_folder.TextClassifier:
 
 def tagger() -> tagging_folder.SentenceTagger:
     return tagging_folder.SentenceTagger(
-        stirred(Tagger(_encoder(), ("O", "B-place", "I-place"))), tokenizer()
+        stirred(Tagger(_encoder(), ("O", "B-place", "I-place"), word_features=True)), tokenizer()
     )
 
 
 def answerer() -> answering_folder.Answerer:
     windows = answering_folder.Windows(length=72, stride=16, question=16, answer=8)
-    model = stirred(SpanReader(_encoder(maximum_length=80), exact_match=True))
+    model = stirred(SpanReader(_encoder(maximum_length=80), exact_match=True, likeness=True))
     return answering_folder.Answerer(model, tokenizer(), windows, None)
 
 

@@ -73,7 +73,7 @@ class OpenTagger(Opened):
         model, network, text = self.model, self.network, texts["text"]
         with watched(network) as noted:
             answer = model.predict(text)
-        read, firsts = noted.arguments
+        read, firsts, features = noted.arguments
         maps = maps_of(network, noted.seen, _place(network.encoder, "words"))
         return Scene(
             model=self.title,
@@ -84,7 +84,7 @@ class OpenTagger(Opened):
             },
             maps=maps,
             steps=steps_of(maps),
-            run=run_of(network, lambda rows: network(read, firsts)[0, rows]),
+            run=run_of(network, lambda rows: network(read, firsts, features)[0, rows]),
             inputs={"text": network.encoder.stack.embedding},
             outputs=("words", [network.labels.index(tag) for tag in answer.tags]),
             answer=", ".join(f"{span.text} ({span.type})" for span in answer.spans) or "No span was found.",
