@@ -38,12 +38,13 @@ from heedful.models.encoder import longest
 from heedful.models.span_reader import SpanReader, best_spans
 from heedful.objectives import Loss
 from heedful.settings import Settings
-from heedful.tasks.asked_texts import Cut, ReadingBatch, batch, encode
+from heedful.tasks.asked_texts import Cut, ReadingBatch, batch, encode, spelt
 from heedful.tasks.face import Listener, Objective, Task, require_metric
 from heedful.tasks.fine_tuning import FineTuningSettings
 from heedful.tasks.model_folder import TOKENIZER
 from heedful.tasks.shuffled import ShuffledBatches
 from heedful.text.places import Pieces, words
+from heedful.text.rarity import rarities
 from heedful.text.tokenizer import Tokenizer
 
 _TOGETHER = 32  # windows that are read at once where nothing is learnt
@@ -123,6 +124,11 @@ class ReaderHead(Settings):
         description="mark the words of a text that the question has too (Chen et al. 2017): helps where little is "
         "learnt from; encoder-only",
     )
+    likeness: bool = Field(
+        default=False,
+        description="tell how rare the words are that a question and a text share, and how like the question each "
+        "sentence is (TF-IDF): helps where little is learnt from; encoder-only",
+    )
 
 
 class AnsweringSettings(FineTuningSettings):
@@ -147,10 +153,10 @@ class AnsweringSettings(FineTuningSettings):
                 "training.label_smoothing and training.r_drop are for a vocabulary or tags, and a place in a text is "
                 "neither: set both to 0"
             )
-        if self.head.exact_match and self.model.architecture != "encoder-only":
+        if (self.head.exact_match or self.head.likeness) and self.model.architecture != "encoder-only":
             raise ValueError(
-                "head.exact_match marks words in the embeddings of an encoder-only model, and model.architecture is "
-                f"{self.model.architecture}: set it to false"
+                "head.exact_match and head.likeness mark words in the embeddings of an encoder-only model, and "
+                f"model.architecture is {self.model.architecture}: set both to false"
             )
         if longest(self.model) < 72:
             raise ValueError("model.maximum_length is below 72: there is no room for a question and a text")
@@ -197,8 +203,12 @@ class Answering(Task):
         self.pieces = Pieces(self.tokenizer)
         self.questions = {name: read_squad(self.folder / f"{name}.jsonl") for name in ("train", "validation")}
         self.answerable = all(question.answers for question in self.questions["train"])
+        self.rare = None
+        if self.settings.head.likeness:
+            contexts = dict.fromkeys(question.context for question in self.questions["train"])
+            self.rare = rarities(set(spelt(text, words(text))) for text in contexts)
         self.rows = {
-            name: encode(questions, self.pieces, self.settings.cut)
+            name: encode(questions, self.pieces, self.settings.cut, self.rare)
             for name, questions in self.questions.items()
         }
 
@@ -206,7 +216,9 @@ class Answering(Task):
         """A new model: its encoder that of `init`, or, as the head always, from PyTorch's random generator."""
         head = self.settings.head
         encoder = self.settings.encoder(len(self.tokenizer), head.word_dropout)
-        model = SpanReader(encoder, head.dropout, head.exact_match)
+        model = SpanReader(encoder, head.dropout, head.exact_match, head.likeness)
+        if self.rare is not None:
+            model.rarities.copy_(torch.from_numpy(self.rare))
         self.settings.begin(model)
         return model
 
@@ -333,7 +345,8 @@ def best_answers(
 
     longest: pieces of an answer at most
     """
-    rows = encode(questions, pieces, cut)
+    rare = None if model.likeness is None else model.rarities.cpu().numpy()
+    rows = encode(questions, pieces, cut, rare)
     device = str(model.output.weight.device)
     spans = [(-np.inf, 0, 0)] * len(questions)
     none = [np.inf] * len(questions)

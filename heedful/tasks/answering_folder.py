@@ -61,6 +61,10 @@ gives a line with the answer for each, an empty one for none; with --json its pl
     exact_match: bool = Field(
         default=False, description="whether words that the question has too are marked in the text"
     )
+    likeness: bool = Field(
+        default=False,
+        description="whether the model is told how rare these are, and how like the question sentences",
+    )
     windows: Windows = Field(description="how texts are read")
     threshold: float | None = Field(
         description="how much better than none an answer must score; null: one is always given",
@@ -172,6 +176,7 @@ def save(
         model=model.encoder.settings,
         vocabulary=len(tokenizer),
         exact_match=model.match is not None,
+        likeness=model.likeness is not None,
         windows=Windows(
             length=cut.length, stride=cut.stride, question=cut.question, answer=settings.data.answer
         ),
@@ -192,6 +197,10 @@ def load(path: str | Path, device: str = "auto") -> Answerer:
     tokenizer = read_tokenizer(folder, config.vocabulary)
     model = read_model(
         folder,
-        lambda: SpanReader(Encoder(config.model, config.vocabulary), exact_match=config.exact_match),
+        lambda: SpanReader(
+            Encoder(config.model, config.vocabulary),
+            exact_match=config.exact_match,
+            likeness=config.likeness,
+        ),
     )
     return Answerer(model, tokenizer, config.windows, config.threshold, resolve_device(device))

@@ -6,7 +6,7 @@ beginning `stride` pieces after the one before, so that an answer cut by one win
 that window only in which it has most around it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,11 +16,14 @@ from torch import Tensor
 
 from heedful.data.rows import RowBatch, padded
 from heedful.data.squad import Question
+from heedful.text.hashing import bucket
 from heedful.text.places import Pieces, Place, spaced, words
+from heedful.text.rarity import likeness
 from heedful.text.special import END, PAD, START
 
 _AROUND = 3  # START, END, END
 _LONGEST_WORD = 32  # pieces of a word that are read
+_ENDS = ".!?…。！？"
 
 
 class Cut(NamedTuple):
@@ -40,6 +43,8 @@ class Row(NamedTuple):
 
     tokens: (length,); text: where the text begins in it; words: the places of the words in it, as (first, last) tokens
     matches: the tokens of the text in words that the question has too
+    likeness: of each token how rare its word is, if the question has it too, else 0, and how like the question its
+        sentence is; of START the greatest of both; None where it is not asked for: see `heedful.text.rarity`
     offset: which word of the text the first of these is
     own: which of these words may begin an answer when answering, (first, end)
     start, end: the tokens at which the answer begins and ends; 0 for none
@@ -50,6 +55,7 @@ class Row(NamedTuple):
     text: int
     words: list[tuple[int, int]]
     matches: list[int]
+    likeness: list[tuple[float, float]] | None
     offset: int
     own: tuple[int, int]
     start: int
@@ -66,8 +72,13 @@ def ids(text: str, pieces: Pieces) -> list[tuple[int, ...]]:
     ]
 
 
-def encode(questions: Sequence[Question], pieces: Pieces, cut: Cut) -> list[Row]:
-    """Give the windows of questions, in order; the first answer that stands in a text is the one that is taught."""
+def encode(
+    questions: Sequence[Question], pieces: Pieces, cut: Cut, rare: np.ndarray | None = None
+) -> list[Row]:
+    """Give the windows of questions, in order; the first answer that stands in a text is the one that is taught.
+
+    rare: how rare words are, where the rows are to have likenesses
+    """
     rows: list[Row] = []
     known: dict[str, tuple[list[tuple[int, ...]], list[Place]]] = {}
     for number, question in enumerate(questions):
@@ -75,20 +86,25 @@ def encode(questions: Sequence[Question], pieces: Pieces, cut: Cut) -> list[Row]
             known[question.context] = ids(question.context, pieces), words(question.context)
         text, places = known[question.context]
         asked = [piece for word in ids(question.text, pieces) for piece in word][: cut.question]
-        in_question = set(_spelt(question.text, words(question.text)))
-        matching = [word in in_question for word in _spelt(question.context, places)]
+        in_question = set(spelt(question.text, words(question.text)))
+        read = spelt(question.context, places)
+        matching = [word in in_question for word in read]
+        like = [(0.0, 0.0)] * len(read) if rare is None else _likenesses(read, in_question, rare)
         head = [START, *asked, END]
         room = max(_LONGEST_WORD, cut.length - len(asked) - _AROUND)
         first, last = _answer_words(question, places)
         windows = list(_windows([len(word) for word in text], room, cut.stride))
         for at, (begin, end) in enumerate(windows):
-            tokens, spans, matches = list(head), [], []
-            for word, in_both in zip(text[begin:end], matching[begin:end], strict=True):
+            tokens, spans, matches, likenesses = list(head), [], [], [(0.0, 0.0)] * len(head)
+            for word, in_both, its in zip(text[begin:end], matching[begin:end], like[begin:end], strict=True):
                 first_token = len(tokens)
                 tokens += word
+                likenesses += [its] * len(word)
                 spans.append((first_token, len(tokens) - 1))
                 if in_both:
                     matches += range(first_token, len(tokens))
+            rarest, likest = map(max, zip(*likenesses, strict=True))
+            likenesses[0] = rarest, likest
             taught = first is not None and begin <= first and last < end
             rows.append(
                 Row(
@@ -96,6 +112,7 @@ def encode(questions: Sequence[Question], pieces: Pieces, cut: Cut) -> list[Row]
                     len(head),
                     spans,
                     matches,
+                    None if rare is None else likenesses,
                     begin,
                     _own(windows, at),
                     spans[first - begin][0] if taught and first is not None else 0,
@@ -106,9 +123,33 @@ def encode(questions: Sequence[Question], pieces: Pieces, cut: Cut) -> list[Row]
     return rows
 
 
-def _spelt(text: str, places: Sequence[Place]) -> list[str]:
+def spelt(text: str, places: Sequence[Place]) -> list[str]:
     """The words of a text, of which those are the same that differ in case only."""
     return [text[first:end].casefold() for first, end in places]
+
+
+def _likenesses(read: Sequence[str], in_question: Set[str], rare: np.ndarray) -> list[tuple[float, float]]:
+    """For each word of a text how rare it is, if the question has it too, and how like the question its sentence is."""
+    found: list[tuple[float, float]] = []
+    asked = {word for word in in_question if _tells(word)}
+    for sentence in _sentences(read):
+        own = {word for word in sentence if _tells(word)}
+        like = likeness(asked, own, rare)
+        found += [(float(rare[bucket(word)]) if word in asked else 0.0, like) for word in sentence]
+    return found
+
+
+def _tells(word: str) -> bool:
+    return any(character.isalnum() for character in word)
+
+
+def _sentences(read: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut words after those that are nothing but ends of sentences."""
+    first = 0
+    for place, word in enumerate(read, start=1):
+        if not word.strip(_ENDS) or place == len(read):
+            yield read[first:place]
+            first = place
 
 
 def _windows(sizes: Sequence[int], room: int, stride: int) -> Iterator[tuple[int, int]]:
@@ -157,6 +198,7 @@ class ReadingBatch(RowBatch):
     """Windows of texts with their questions.
 
     texts, segments, matches, begins, closes: as `heedful.models.span_reader.SpanReader` takes them, (batch, length)
+    likeness: (batch, length, 2), as there, where the rows have it
     starts, ends: the tokens at which the answers begin and end, (batch,); 0 for none
     places: where the first questions stand, for messages
     tokens: how many windows the whole batch has that this is a part of
@@ -168,6 +210,7 @@ class ReadingBatch(RowBatch):
     matches: Tensor
     begins: Tensor
     closes: Tensor
+    likeness: Tensor | None
     starts: Tensor
     ends: Tensor
     places: list[str]
@@ -175,9 +218,9 @@ class ReadingBatch(RowBatch):
     epoch: int
 
     @property
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """What the model takes."""
-        return self.texts, self.segments, self.matches, self.begins, self.closes
+        return self.texts, self.segments, self.matches, self.begins, self.closes, self.likeness
 
     def first(self, count: int) -> str:
         """Name its first questions."""
@@ -190,6 +233,12 @@ def batch(rows: Sequence[Row], questions: Sequence[Question], own: bool, epoch: 
     segments = np.zeros_like(texts)
     matches, begins, closes = (np.zeros(texts.shape, dtype=bool) for _ in range(3))
     begins[:, 0] = closes[:, 0] = True
+    likenesses = None
+    given = [(at, row.likeness) for at, row in enumerate(rows) if row.likeness is not None]
+    if given:
+        likenesses = np.zeros((*texts.shape, 2), np.float32)
+        for at, its in given:
+            likenesses[at, : len(its)] = its
     for at, row in enumerate(rows):
         segments[at, row.text : len(row.tokens)] = 1
         matches[at, row.matches] = True
@@ -202,6 +251,7 @@ def batch(rows: Sequence[Row], questions: Sequence[Question], own: bool, epoch: 
         torch.from_numpy(matches),
         torch.from_numpy(begins),
         torch.from_numpy(closes),
+        None if likenesses is None else torch.from_numpy(likenesses),
         torch.tensor([row.start for row in rows]),
         torch.tensor([row.end for row in rows]),
         [questions[row.question].place for row in rows[:5]],

@@ -19,6 +19,7 @@ from heedful.tasks.answering_folder import load
 from heedful.tasks.asked_texts import Cut, _own, _windows, batch, encode
 from heedful.tasks.face import Plain
 from heedful.text.places import words
+from heedful.text.rarity import likeness, rarities
 from heedful.text.special import END, START
 from tests.tasks.small_runs import Said, taught
 
@@ -128,6 +129,45 @@ def test_marks_are_a_vector_that_is_added_kept_and_read_again(tmp_path):
     assert not (added - read)[~made.matches].any()
     marking.save(model, tmp_path / "model", {})
     assert torch.equal(load(tmp_path / "model", device="cpu").model.match, model.match)
+
+
+def test_likeness_tells_rare_words_and_sentences_like_the_question(task):
+    rare = rarities([{"ann", "red"}, {"ann"}, {"ann", "blue"}])
+    text = question("Red Ann?", "Bob: blue. Ann: Red, Carla! Ann", [])
+    (row,) = encode([text], task.pieces, Cut(72, 20, 20), rare)
+    (read,) = batch([row], [text], own=True).likeness
+    # All three texts have Ann, one has red: log(4 / 2) / log 4.
+    first, second = 0.0, likeness({"red", "ann"}, {"ann", "red", "carla"}, rare)
+    words_of_text = (
+        [(0, first)] * 4 + [(0, second), (0, second), (0.5, second)] + [(0, second)] * 3 + [(0, 0)]
+    )
+    expected = [(0.5, second), *[(0, 0)] * (row.text - 1), *words_of_text, (0, 0)]
+    torch.testing.assert_close(read, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_likeness_is_added_where_the_encoder_reads_kept_and_read_again(tmp_path):
+    task = Answering(settings(tmp_path, head={"likeness": True}), tmp_path / "run", Said())
+    task.prepare()
+    model = task.build().eval()
+    assert torch.equal(model.rarities, torch.from_numpy(task.rare))
+    texts = [question("Ann?", "Bob: blue. Ann: red.", [])]
+    made = batch(encode(texts, task.pieces, Cut(72, 20, 20), task.rare), texts, own=True)
+    embedding, places = model.encoder.stack.embedding, torch.arange(made.texts.shape[1])
+    added = embedding(made.texts, places, features=made.likeness @ model.likeness)
+    seen = []
+    with embedding.register_forward_hook(lambda *call: seen.append(call[-1])):
+        model(*made.inputs)
+    torch.testing.assert_close(seen[0], added)
+    with pytest.raises(ValueError, match="needs the likeness"):
+        model(*made.inputs[:5])
+    task.save(model, tmp_path / "model", {})
+    again = load(tmp_path / "model", device="cpu")
+    assert torch.equal(again.model.rarities, model.rarities)
+    read = best_answers(again.model, again.pieces, texts, Cut(72, 20, 20), 8)
+    assert read == best_answers(model, task.pieces, texts, Cut(72, 20, 20), 8)
+    # What a text has in common with a question by rarer words is another thing to the model.
+    again.model.rarities.zero_()
+    assert read != best_answers(again.model, again.pieces, texts, Cut(72, 20, 20), 8)
 
 
 def test_no_answer_is_taught_at_the_start(task):
@@ -282,7 +322,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ValidationError, match="a test set cannot be called train"):
         AnsweringSettings.model_validate({"data": {"name": "xquad", "tests": {"train": "a"}}})
     causal = {"architecture": "decoder-only", "d_model": 8, "d_ff": 8, "heads": 2, "layers": 1}
-    with pytest.raises(ValueError, match="exact_match marks words"):
+    with pytest.raises(ValueError, match=r"exact_match and head\.likeness mark words"):
         settings(tmp_path, model=causal, head={"exact_match": True}).check(Plain())
     with pytest.raises(ValueError, match="below 72"):
         settings(tmp_path, model={"maximum_length": 50}).check(Plain())
