@@ -36,12 +36,13 @@ LONG = (  # 1,600 texts of some 1,000 tokens: an epoch is 100 steps, and half of
     *("--data.window", "256", "--data.training_windows", "2", "--data.batch", "16"),
     *("--training.steps", "800"),
 )
+FOLD = ("--data.fold", "0", "--head.word_features", "true")
 TASKS = {  # the recipe and what is told; what is not in the recipe
     "trec": ("trec", "accuracy"),
     "sst2": ("sst2", "accuracy"),
     "wnut17": ("wnut17", "f1"),
-    "wikigold": ("wnut17", "f1", "--data.name", "wikigold", "--data.fold", "0"),
-    "broad_twitter": ("wnut17", "f1", "--data.name", "broad_twitter", "--data.fold", "0"),
+    "wikigold": ("wnut17", "f1", "--data.name", "wikigold", *FOLD),
+    "broad_twitter": ("wnut17", "f1", "--data.name", "broad_twitter", *FOLD),
     # Half of the recipe's steps.
     "subjqa": ("subjqa", "f1", "--training.steps", "1500"),
     "movie_reviews": ("classify", "accuracy", "--data.name", "movie_reviews", *LONG),

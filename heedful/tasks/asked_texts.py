@@ -63,9 +63,8 @@ class Row(NamedTuple):
     question: int
 
 
-def ids(text: str, pieces: Pieces) -> list[tuple[int, ...]]:
+def ids(text: str, places: Sequence[Place], pieces: Pieces) -> list[tuple[int, ...]]:
     """The pieces of each word of a text."""
-    places = words(text)
     return [
         pieces.of(text[first:end], space)[:_LONGEST_WORD]
         for (first, end), space in zip(places, spaced(text, places), strict=True)
@@ -83,10 +82,12 @@ def encode(
     known: dict[str, tuple[list[tuple[int, ...]], list[Place]]] = {}
     for number, question in enumerate(questions):
         if question.context not in known:
-            known[question.context] = ids(question.context, pieces), words(question.context)
+            places = words(question.context)
+            known[question.context] = ids(question.context, places, pieces), places
         text, places = known[question.context]
-        asked = [piece for word in ids(question.text, pieces) for piece in word][: cut.question]
-        in_question = set(spelt(question.text, words(question.text)))
+        in_asked = words(question.text)
+        asked = [piece for word in ids(question.text, in_asked, pieces) for piece in word][: cut.question]
+        in_question = set(spelt(question.text, in_asked))
         read = spelt(question.context, places)
         matching = [word in in_question for word in read]
         like = [(0.0, 0.0)] * len(read) if rare is None else _likenesses(read, in_question, rare)
@@ -140,7 +141,7 @@ def _likenesses(read: Sequence[str], in_question: Set[str], rare: np.ndarray) ->
 
 
 def _tells(word: str) -> bool:
-    return any(character.isalnum() for character in word)
+    return any(map(str.isalnum, word))
 
 
 def _sentences(read: Sequence[str]) -> Iterator[Sequence[str]]:
