@@ -3,8 +3,9 @@
     python benchmarks/embeddings.py --models runs/bert runs/contrastive --text corpus/*.gz [--layers all]
     python benchmarks/embeddings.py --sets trec --folds 1                          # the baselines alone
 
-Of each text one vector, made without its label; then two judges that know the labels of the training part: the ten
-nearest vectors by cosine (k-NN), and a linear map (ridge regression to one-hot labels). Systems:
+Of each text one vector, made without its label; then judges that know the labels of the training part: the ten nearest
+vectors by cosine (k-NN), the same of vectors that are whitened with strength 0.75, and a linear map (ridge regression
+to one-hot labels). Systems:
 
     tf-idf          scikit-learn's, words and pairs of words, sublinear; its ridge strength by a held-out tenth
     word2vec        gensim's skip-gram with negative sampling on the training part and on --text; the mean of the words
@@ -34,7 +35,7 @@ import numpy as np
 from heedful.data.documents import TextSettings, read_documents
 from heedful.data.labelled import Labelled
 from heedful.data.labelled_named import labelled_named
-from heedful.evaluation.vectors import LinearProbe, nearest, vote
+from heedful.evaluation.vectors import LinearProbe, Whitening, nearest, vote
 
 NEIGHBOURS = 10
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -57,8 +58,14 @@ def judged(
 ) -> Scores:
     labels = [example.label for example in train]
     neighbours = vote(labels, *nearest(vectors, queries, NEIGHBOURS))
+    whiten = Whitening.fit(vectors)
+    whitened = vote(labels, *nearest(whiten(vectors), whiten(queries), NEIGHBOURS))
     probe = LinearProbe.fit(vectors, labels)
-    return {"k-NN": accuracy(neighbours, test), "probe": accuracy(probe(queries), test)}
+    return {
+        "k-NN": accuracy(neighbours, test),
+        "whitened": accuracy(whitened, test),
+        "probe": accuracy(probe(queries), test),
+    }
 
 
 def tf_idf(train: Sequence[Labelled], test: Sequence[Labelled]) -> Scores:
@@ -194,7 +201,7 @@ def main() -> None:
         for system, run in systems(choice, every):
             began = time.monotonic()
             found = [run(train, test) for train, test in parts]
-            of = {judge: [one[judge] for one in found] for judge in ("k-NN", "probe")}
+            of = {judge: [one[judge] for one in found] for judge in found[0]}
             told.setdefault(name, {})[system] = of
             cells = "   ".join(
                 f"{judge} {fmean(values):5.1f} ±{pstdev(values):4.1f}" for judge, values in of.items()

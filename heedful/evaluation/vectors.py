@@ -2,6 +2,7 @@
 
     predicted = vote(labels, *nearest(train, queries, 10))   # by the labels of the ten nearest
     predicted = LinearProbe.fit(train, labels)(queries)      # by a linear map
+    whiten = Whitening.fit(train)                            # then nearest(whiten(train), whiten(queries), 10)
     measures = contextuality(contexts, sentences)            # of one layer (Ethayarajh 2019)
 
 Vectors are rows, (number, width); nearness is the cosine, and that of the vector of zeros with any other is 0.
@@ -24,11 +25,6 @@ def unit(vectors: Vectors) -> Vectors:
     """Give vectors of length 1; those of length 0 stay."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.where(lengths > 0, lengths, 1)
-
-
-def centred(vectors: Vectors, middle: Vectors) -> Vectors:
-    """Take `middle` (width,) off vectors; those of length 0, which mean nothing, stay."""
-    return np.where(vectors.any(-1, keepdims=True), vectors - middle, vectors)
 
 
 def nearest(vectors: Vectors, queries: Vectors, count: int) -> tuple[NDArray[np.int64], Vectors]:
@@ -107,6 +103,42 @@ class LinearProbe:
     def __call__(self, queries: Vectors) -> list[str]:
         """Label each query (queries, width)."""
         return [self.names[place] for place in (queries @ self.weights + self.offsets).argmax(1)]
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """A map after which vectors point everywhere alike, so that their cosines tell more (Su et al. 2021).
+
+    y = (x - m) V D^(-s/2), with m the mean of vectors and V D V' their covariance. Strength s = 1 gives all directions
+    the variance 1, which is whitening; 0 takes the mean off only; between, what varies much keeps some of its weight.
+
+    middle (width,), matrix (width, width)
+    """
+
+    middle: NDArray[np.float64]
+    matrix: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, vectors: Vectors, strength: float = 0.75) -> "Whitening":
+        """Fit the map to vectors (number, width).
+
+        Raises ValueError for no more vectors than they have numbers, with a strength above 0: each would then have a
+        direction of its own.
+        """
+        number, width = vectors.shape
+        if strength and number <= width:
+            raise ValueError(
+                f"to whiten vectors of {width} numbers takes more than {width} of them, got {number}"
+            )
+        middle = vectors.mean(0, dtype=np.float64)
+        variances, directions = np.linalg.eigh(np.cov(vectors - middle, rowvar=False, bias=True))
+        # What never varies must not become infinite.
+        variances = np.maximum(variances, variances.max() * 1e-6)
+        return cls(middle, directions * variances ** (-strength / 2) if variances.max() > 0 else directions)
+
+    def __call__(self, vectors: Vectors) -> Vectors:
+        """Map vectors (number, width); those of length 0, which mean nothing, stay."""
+        return np.where(vectors.any(-1, keepdims=True), (vectors - self.middle) @ self.matrix, vectors)
 
 
 def self_similarity(vectors: Vectors) -> float:

@@ -47,14 +47,20 @@ def test_the_array_goes_through_a_pipe_whole(tmp_path):
 def test_the_nearest_is_the_document_itself(heedful, trained, documents, tmp_path):
     ran = heedful("nearest", trained, documents, "7 8", "-n", 2, "--threads", 1)
     assert ran.status == 0, ran.err
-    first = ran.out.splitlines()[0].split("\t")
+    first, second = (line.split("\t") for line in ran.out.splitlines())
     assert first == ["1.000", "2", "7 8"]
     vectors = tmp_path / "vectors.npy"
     assert heedful("embed", trained, "--input", documents, "--output", vectors).status == 0
-    ran = heedful("nearest", trained, documents, "7 8", "3 4 5", "--vectors", vectors, "--centred", "--json")
+    ran = heedful(
+        "nearest", trained, documents, "7 8", "3 4 5", "--vectors", vectors, "--whiten", 0, "--json"
+    )
     told = [json.loads(line) for line in ran.out.splitlines()]
     assert [row["nearest"][0]["line"] for row in told] == [2, 1]
     assert len(told[0]["nearest"]) == 5
+    assert told[0]["nearest"][1]["cosine"] < float(second[0])  # without the mean all are less alike
+    ran = heedful("nearest", trained, documents, "7 8", "--whiten", 0.5)
+    assert (ran.status, ran.out) == (2, "")
+    assert "to whiten vectors of 16 numbers takes more than 16 of them, got 9; leave --whiten out" in ran.err
     ran = heedful("nearest", trained, documents, "7 8", "--vectors", vectors, "--layer", "0,1")
     assert ran.status == 2
     assert "holds an array of shape (9, 16), but" in ran.err

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from heedful.evaluation.vectors import (
     LinearProbe,
-    centred,
+    Whitening,
     contextuality,
     explainable_variance,
     intra_sentence_similarity,
@@ -61,7 +61,30 @@ def test_the_nearest_come_first_and_zeros_are_like_nothing():
     assert places.tolist() == [[0, 4, 2, 1, 3], [0, 1, 2, 3, 4]]
     assert cosines[0] == pytest.approx([1, 1, 0.5**0.5, 0, 0])
     assert not cosines[1].any()
-    assert centred(vectors, vectors.mean(0))[3].tolist() == [0, 0]
+
+
+def test_whitening_gives_all_directions_one_variance_and_its_strength_is_how_much_of_it():
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(400, 6)) @ draw.normal(size=(6, 6)) + 3
+    plain = vectors - vectors.mean(0)
+    whole = Whitening.fit(vectors, 1.0)(vectors)
+    assert np.cov(whole, rowvar=False, bias=True) == pytest.approx(np.eye(6), abs=1e-9)
+    assert whole.mean(0) == pytest.approx(np.zeros(6), abs=1e-9)
+    none = Whitening.fit(vectors, 0.0)(vectors)
+    assert none @ none.T == pytest.approx(plain @ plain.T)  # the same but for a rotation
+    half = np.linalg.eigvalsh(np.cov(Whitening.fit(vectors, 0.5)(vectors), rowvar=False, bias=True))
+    assert half == pytest.approx(np.linalg.eigvalsh(np.cov(plain, rowvar=False, bias=True)) ** 0.5)
+
+
+def test_whitening_leaves_zeros_and_does_not_blow_up_what_never_varies():
+    vectors = np.random.default_rng(0).normal(size=(50, 3)) * (1, 1, 0)
+    vectors[7] = 0
+    white = Whitening.fit(vectors, 1.0)(vectors)
+    assert not white[7].any()
+    assert np.abs(white).max() < 10
+    with pytest.raises(ValueError, match="vectors of 3 numbers takes more than 3 of them, got 3"):
+        Whitening.fit(vectors[:3])
+    assert np.isfinite(Whitening.fit(vectors[:1], 0.0)(vectors)).all()
 
 
 def test_a_vote_is_of_most_and_a_tie_of_the_nearer():
