@@ -90,22 +90,19 @@ def encode(
         in_question = set(spelt(question.text, in_asked))
         read = spelt(question.context, places)
         matching = [word in in_question for word in read]
-        like = [(0.0, 0.0)] * len(read) if rare is None else _likenesses(read, in_question, rare)
+        like = None if rare is None else _likenesses(read, in_question, rare)
         head = [START, *asked, END]
         room = max(_LONGEST_WORD, cut.length - len(asked) - _AROUND)
         first, last = _answer_words(question, places)
         windows = list(_windows([len(word) for word in text], room, cut.stride))
         for at, (begin, end) in enumerate(windows):
-            tokens, spans, matches, likenesses = list(head), [], [], [(0.0, 0.0)] * len(head)
-            for word, in_both, its in zip(text[begin:end], matching[begin:end], like[begin:end], strict=True):
+            tokens, spans, matches = list(head), [], []
+            for word, in_both in zip(text[begin:end], matching[begin:end], strict=True):
                 first_token = len(tokens)
                 tokens += word
-                likenesses += [its] * len(word)
                 spans.append((first_token, len(tokens) - 1))
                 if in_both:
                     matches += range(first_token, len(tokens))
-            rarest, likest = map(max, zip(*likenesses, strict=True))
-            likenesses[0] = rarest, likest
             taught = first is not None and begin <= first and last < end
             rows.append(
                 Row(
@@ -113,7 +110,7 @@ def encode(
                     len(head),
                     spans,
                     matches,
-                    None if rare is None else likenesses,
+                    None if like is None else _of_tokens(like[begin:end], text[begin:end], len(head)),
                     begin,
                     _own(windows, at),
                     spans[first - begin][0] if taught and first is not None else 0,
@@ -138,6 +135,15 @@ def _likenesses(read: Sequence[str], in_question: Set[str], rare: np.ndarray) ->
         like = likeness(asked, own, rare)
         found += [(float(rare[bucket(word)]) if word in asked else 0.0, like) for word in sentence]
     return found
+
+
+def _of_tokens(
+    like: Sequence[tuple[float, float]], read: Sequence[Sequence[int]], before: int
+) -> list[tuple[float, float]]:
+    """What is known of words, for each of their pieces, after `before` other tokens; the first has the greatest."""
+    found = [(0.0, 0.0)] * before + [its for its, word in zip(like, read, strict=True) for _ in word]
+    rarest, likest = map(max, zip(*found, strict=True))
+    return [(rarest, likest), *found[1:]]
 
 
 def _tells(word: str) -> bool:
